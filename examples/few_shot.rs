@@ -1,0 +1,158 @@
+//! Teaches CLIP a data set from a few cached features of each class, and says what that gained.
+//!
+//! ```text
+//! cargo run --release --example few_shot                      # a small made-up data set
+//! cargo run --release --example few_shot -- --features photos.safetensors --shots 4
+//! ```
+
+mod cli;
+
+use std::{ops::ControlFlow, path::PathBuf, process::ExitCode, time::Instant};
+
+use clap::Parser;
+use clip_adapter::{
+    DeviceSpec, FeatureFile, Fitted, Method, Progress, Protocol, Report, Result, Run, ZeroShot,
+};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+
+/// Teaches CLIP a data set from a few cached features of each class, and says what that gained.
+#[derive(Parser)]
+struct Arguments {
+    /// A file of the format clip-features/1; a small made-up data set where none is given
+    #[arg(long, value_name = "FILE")]
+    features: Option<PathBuf>,
+    /// What to fit: zero-shot or clip-adapter
+    #[arg(long, value_name = "NAME", default_value = "clip-adapter")]
+    method: String,
+    /// Training images of each class
+    #[arg(long, value_name = "K", default_value_t = 16)]
+    shots: usize,
+    /// Fixes which images are drawn, and the method's own random numbers
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    seed: u64,
+    /// Overrides a setting of the method, such as ratio=0.8; may be given several times
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    settings: Vec<String>,
+    /// The split to score on
+    #[arg(long, value_name = "SPLIT", default_value = "test")]
+    test_split: String,
+    /// What settings may be chosen with: validation-free or few-shot-validation
+    #[arg(long, value_name = "PROTOCOL", default_value_t = Protocol::ValidationFree)]
+    protocol: Protocol,
+    /// Where to compute: flex or ndarray
+    #[arg(long, value_name = "DEVICE", default_value_t = DeviceSpec::default())]
+    device: DeviceSpec,
+    /// Writes the fitted adapter
+    #[arg(long, value_name = "FILE")]
+    save: Option<PathBuf>,
+    /// Keeps the state of an interrupted fit here, and goes on from it
+    #[arg(long, value_name = "FILE")]
+    checkpoint: Option<PathBuf>,
+    /// Writes the whole result as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+/// What `--json` holds.
+#[derive(Serialize)]
+struct Outcome {
+    dataset: String,
+    method: String,
+    settings: serde_json::Value,
+    chosen: serde_json::Value,
+    protocol: Protocol,
+    shots: usize,
+    seed: u64,
+    device: String,
+    fit_seconds: f64,
+    zero_shot_accuracy: f64,
+    #[serde(flatten)]
+    report: Report,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    cli::run(|| few_shot(&arguments))
+}
+
+fn few_shot(arguments: &Arguments) -> Result<()> {
+    let settings = cli::settings(arguments.settings.iter().map(String::as_str))?;
+    let method = cli::method(&arguments.method, &settings, arguments.seed)?;
+    let device = arguments.device.init()?;
+    let file = match &arguments.features {
+        Some(path) => FeatureFile::read(path)?,
+        None => FeatureFile::synthetic(0)?,
+    };
+    let support = match arguments.protocol {
+        Protocol::ValidationFree => file.support(arguments.shots, arguments.seed)?,
+        Protocol::FewShotValidation => file.support_with_validation(arguments.shots, arguments.seed)?,
+        Protocol::Oracle => return Err(oracle_elsewhere()),
+    };
+    let test = file.test_set(&arguments.test_split)?;
+    let classes = file.classifier();
+    let before = ZeroShot::default().fit(&support, classes, &device)?.evaluate(&test)?;
+
+    let bar = ProgressBar::new(1000).with_style(
+        ProgressStyle::with_template("{bar:30} {percent:>3} %  {msg}").expect("a valid template"),
+    );
+    let mut run = Run::new(&device).on_progress(|progress: &Progress| {
+        bar.set_position((1000.0 * progress.done) as u64);
+        bar.set_message(format!("{}, epoch {}, loss {:.3}", progress.stage, progress.epoch, progress.loss));
+        ControlFlow::Continue(())
+    });
+    if let Some(path) = &arguments.checkpoint {
+        run = run.checkpoint(path);
+    }
+    let start = Instant::now();
+    let model = method.fit_any(&support, classes, &mut run)?;
+    let fit_seconds = start.elapsed().as_secs_f64();
+    bar.finish_and_clear();
+    let report = model.evaluate(&test)?;
+
+    println!(
+        "{}: {} classes, {} shots each, {}",
+        file.dataset(),
+        report.classes.len(),
+        arguments.shots,
+        classes.backbone()
+    );
+    println!("{:<14}{before}", ZeroShot::NAME);
+    println!("{:<14}{report}", method.name());
+    println!(
+        "fitted in {fit_seconds:.2} s on {}, {}, chosen {}",
+        arguments.device,
+        arguments.protocol,
+        model.chosen()
+    );
+    if let Some(path) = &arguments.save {
+        model.save(path)?;
+        println!("saved {}", path.display());
+    }
+    if let Some(path) = &arguments.json {
+        let outcome = Outcome {
+            dataset: file.dataset().to_owned(),
+            method: method.name().to_owned(),
+            settings: method.settings(),
+            chosen: model.chosen(),
+            protocol: arguments.protocol,
+            shots: arguments.shots,
+            seed: arguments.seed,
+            device: arguments.device.to_string(),
+            fit_seconds,
+            zero_shot_accuracy: before.accuracy,
+            report,
+        };
+        cli::write(path, &format!("{:#}\n", serde_json::json!(outcome)))?;
+    }
+    Ok(())
+}
+
+/// One fit cannot choose on the test set; the benchmark, which compares several, can and says so.
+fn oracle_elsewhere() -> clip_adapter::Error {
+    clip_adapter::Error::Setting {
+        name: "protocol".into(),
+        expected: "validation-free or few-shot-validation; the example `benchmark` has the oracle".into(),
+        found: "oracle".into(),
+    }
+}

@@ -1,0 +1,19 @@
+//! What a frozen CLIP says about images and classes: embeddings with labels, the text classifier,
+//! few-shot draws, and the file that holds them.
+
+mod classifier;
+mod embeddings;
+mod file;
+mod set;
+mod shots;
+mod similarity;
+mod synthetic;
+
+pub use classifier::TextClassifier;
+pub use embeddings::Embeddings;
+pub use file::{FORMAT, FeatureFile};
+pub use set::{FeatureSet, TestSet};
+pub use shots::Support;
+pub use similarity::{contrastive_logits, normalise};
+
+pub(crate) use similarity::norms;

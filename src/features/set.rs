@@ -1,0 +1,193 @@
+use std::sync::Arc;
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use sha2::{Digest, Sha256};
+
+use super::Embeddings;
+use crate::{Error, Result};
+
+/// Image embeddings with their labels: what every method trains on.
+///
+/// Every label is an index into the class names; two classes may not share a name.
+///
+/// # Examples
+/// ```
+/// use clip_adapter::{FeatureSet, features::Embeddings};
+///
+/// let rows = Embeddings::new(vec![1.0, 0.0, 0.0, 1.0], 2)?;
+/// let set = FeatureSet::new(rows, vec![0, 1], ["cat", "dog"])?;
+/// assert_eq!(set.class_counts(), [1, 1]);
+/// # Ok::<(), clip_adapter::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct FeatureSet {
+    embeddings: Embeddings,
+    labels: Vec<usize>,
+    class_names: Arc<[String]>,
+}
+
+impl FeatureSet {
+    /// Joins embeddings, one label a row, and the names the labels point at.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if there is not one label a row, a label is no class, or a class name is empty or
+    /// given twice.
+    pub fn new<N: Into<String>>(
+        embeddings: Embeddings,
+        labels: Vec<usize>,
+        class_names: impl IntoIterator<Item = N>,
+    ) -> Result<Self> {
+        let class_names: Arc<[String]> = class_names.into_iter().map(Into::into).collect();
+        check_class_names(&class_names)?;
+        Self::with_shared_names(embeddings, labels, class_names)
+    }
+
+    pub(crate) fn with_shared_names(
+        embeddings: Embeddings,
+        labels: Vec<usize>,
+        class_names: Arc<[String]>,
+    ) -> Result<Self> {
+        if labels.len() != embeddings.rows() {
+            return Err(Error::data(
+                "labels",
+                format!("one for each of {} rows", embeddings.rows()),
+                labels.len(),
+            ));
+        }
+        if let Some(row) = labels.iter().position(|&label| label >= class_names.len()) {
+            return Err(Error::data(
+                format!("row {row} of the labels"),
+                format!("a class below {}", class_names.len()),
+                labels[row],
+            ));
+        }
+        Ok(Self { embeddings, labels, class_names })
+    }
+
+    /// The number of images.
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Whether there is no image at all.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    /// The image embeddings, `[len, dim]`.
+    pub fn embeddings(&self) -> &Embeddings {
+        &self.embeddings
+    }
+
+    /// One class index a row.
+    pub fn labels(&self) -> &[usize] {
+        &self.labels
+    }
+
+    /// The labels as a tensor `[len]`.
+    pub fn label_tensor(&self, device: &Device) -> Tensor<1, Int> {
+        let labels: Vec<i64> = self.labels.iter().map(|&label| label as i64).collect();
+        Tensor::from_data(TensorData::new(labels, [self.len()]), device)
+    }
+
+    /// The classes' names, in label order.
+    pub fn class_names(&self) -> &[String] {
+        &self.class_names
+    }
+
+    /// The number of images of each class, in label order.
+    pub fn class_counts(&self) -> Vec<usize> {
+        let mut counts = vec![0; self.class_names.len()];
+        for &label in &self.labels {
+            counts[label] += 1;
+        }
+        counts
+    }
+
+    /// The given rows, in the given order, with the same classes.
+    ///
+    /// # Panics
+    /// If a row is not below [`len`](Self::len).
+    pub fn select(&self, rows: &[usize]) -> Self {
+        Self {
+            embeddings: self.embeddings.select(rows),
+            labels: rows.iter().map(|&row| self.labels[row]).collect(),
+            class_names: self.class_names.clone(),
+        }
+    }
+
+    /// 16 hexadecimal digits that stand for the embeddings and labels.
+    pub(crate) fn digest(&self) -> String {
+        let mut hash = Sha256::new();
+        for value in self.embeddings.values() {
+            hash.update(value.to_le_bytes());
+        }
+        for &label in &self.labels {
+            hash.update((label as u64).to_le_bytes());
+        }
+        hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Declares that these images are only ever scored, never trained on or selected with.
+    pub fn into_test_set(self) -> TestSet {
+        TestSet(self)
+    }
+}
+
+/// Images that may be scored, and nothing else.
+///
+/// No method's `fit` takes a `TestSet`, and it does not give its features back, so that no setting can be
+/// chosen on it by accident:
+///
+/// ```compile_fail,E0308
+/// # use clip_adapter::{ClipAdapter, FeatureFile, Method};
+/// # fn never() -> clip_adapter::Result<()> {
+/// let file = FeatureFile::read("photos.safetensors")?;
+/// let test = file.test_set("test")?;
+/// // expected `&Support`, found `&TestSet`
+/// ClipAdapter::default().fit(&test, file.classifier(), &burn::tensor::Device::flex())?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct TestSet(FeatureSet);
+
+impl TestSet {
+    /// The number of images.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is no image at all.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The classes' names, in label order.
+    pub fn class_names(&self) -> &[String] {
+        self.0.class_names()
+    }
+
+    /// For the one place that scores.
+    pub(crate) fn set(&self) -> &FeatureSet {
+        &self.0
+    }
+}
+
+/// Every class has a name, and a name of its own.
+pub(crate) fn check_class_names(names: &[String]) -> Result<()> {
+    let mut seen = std::collections::HashSet::new();
+    for (index, name) in names.iter().enumerate() {
+        if name.trim().is_empty() {
+            return Err(Error::data(format!("class {index}"), "a name", "an empty one"));
+        }
+        if !seen.insert(name) {
+            return Err(Error::data(
+                format!("class {index}"),
+                "a name of its own",
+                format!("`{name}` again"),
+            ));
+        }
+    }
+    Ok(())
+}

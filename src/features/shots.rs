@@ -1,0 +1,110 @@
+use rand::{SeedableRng, seq::SliceRandom};
+use rand_chacha::ChaCha8Rng;
+
+use super::FeatureSet;
+use crate::{Error, Result};
+
+/// The few labelled images a method may learn from, and the few it may choose settings with.
+///
+/// # Examples
+/// ```
+/// use clip_adapter::{FeatureSet, features::Embeddings};
+///
+/// let rows = Embeddings::new((1..=8).map(|v| v as f32).collect(), 2)?;
+/// let set = FeatureSet::new(rows, vec![0, 1, 0, 1], ["cat", "dog"])?;
+/// let support = set.shots(1, 7)?;
+/// assert_eq!(support.set().class_counts(), [1, 1]);
+/// assert!(support.validation().is_none());
+/// # Ok::<(), clip_adapter::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct Support {
+    set: FeatureSet,
+    validation: Option<FeatureSet>,
+}
+
+impl Support {
+    /// Takes all of `set` as training images, however many there are of each class.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if there is no image.
+    pub fn new(set: FeatureSet) -> Result<Self> {
+        if set.is_empty() {
+            return Err(Error::data("support set", "at least one image", "none"));
+        }
+        Ok(Self { set, validation: None })
+    }
+
+    /// Adds images for early stopping and for choosing settings. Keep them as few as the shots, or the result
+    /// is no longer a few-shot one.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if there is no image or the classes differ, [`Error::Dim`] if the widths differ.
+    pub fn with_validation(mut self, validation: FeatureSet) -> Result<Self> {
+        if validation.is_empty() {
+            return Err(Error::data("validation set", "at least one image", "none"));
+        }
+        if validation.class_names() != self.set.class_names() {
+            return Err(Error::data(
+                "validation classes",
+                format!("those of the support set, {:?}", self.set.class_names()),
+                format!("{:?}", validation.class_names()),
+            ));
+        }
+        self.set.embeddings().check_dim("validation features", validation.embeddings().dim())?;
+        self.validation = Some(validation);
+        Ok(self)
+    }
+
+    /// The training images.
+    pub fn set(&self) -> &FeatureSet {
+        &self.set
+    }
+
+    /// The images settings may be chosen with, if any.
+    pub fn validation(&self) -> Option<&FeatureSet> {
+        self.validation.as_ref()
+    }
+}
+
+impl FeatureSet {
+    /// Draws `shots` images of every class.
+    ///
+    /// A seed fixes one permutation a class and a draw is its beginning, so that a smaller draw is part of a
+    /// larger one and another class does not change it.
+    ///
+    /// # Errors
+    /// [`Error::TooFewShots`] names the first class with fewer images; [`Error::Setting`] if `shots` is 0.
+    pub fn shots(&self, shots: usize, seed: u64) -> Result<Support> {
+        Support::new(self.select(&self.shot_rows(shots, seed)?))
+    }
+
+    /// The rows that [`shots`](Self::shots) takes, class by class.
+    ///
+    /// # Errors
+    /// As [`shots`](Self::shots).
+    pub fn shot_rows(&self, shots: usize, seed: u64) -> Result<Vec<usize>> {
+        if shots == 0 {
+            return Err(Error::setting("shots", "1 or more", shots));
+        }
+        let mut rows_of = vec![Vec::new(); self.class_names().len()];
+        for (row, &label) in self.labels().iter().enumerate() {
+            rows_of[label].push(row);
+        }
+        let mut drawn = Vec::with_capacity(rows_of.len() * shots);
+        for (class, mut rows) in rows_of.into_iter().enumerate() {
+            if rows.len() < shots {
+                return Err(Error::TooFewShots {
+                    class: self.class_names()[class].clone(),
+                    expected: shots,
+                    found: rows.len(),
+                });
+            }
+            let mut random = ChaCha8Rng::seed_from_u64(seed);
+            random.set_stream(class as u64);
+            rows.shuffle(&mut random);
+            drawn.extend_from_slice(&rows[..shots]);
+        }
+        Ok(drawn)
+    }
+}

@@ -1,0 +1,64 @@
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::{Error, Result};
+
+/// The identity of what a file was fitted on: the backbone, the prompts and the classes.
+///
+/// An adapter is only worth something on the features it was trained for. Two fingerprints are compared when a
+/// file is opened, and a difference names both sides.
+///
+/// # Examples
+/// ```
+/// use clip_adapter::{Error, Fingerprint};
+///
+/// let here = Fingerprint::new("CLIP ViT-B/32", &["a photo of a {}."], &["cat", "dog"]);
+/// let there = Fingerprint::new("CLIP RN50", &["a photo of a {}."], &["cat", "dog"]);
+/// let error = here.require(&there).unwrap_err();
+/// assert!(matches!(error, Error::Fingerprint { what: "backbones", .. }));
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fingerprint {
+    /// Names the weights, the activation and the preprocessing.
+    pub backbone: String,
+    /// A digest of the prompt templates.
+    pub prompts: String,
+    /// A digest of the class names, in order.
+    pub classes: String,
+}
+
+impl Fingerprint {
+    /// The fingerprint of a backbone with these prompts and classes.
+    pub fn new(backbone: &str, templates: &[impl AsRef<str>], class_names: &[impl AsRef<str>]) -> Self {
+        Self { backbone: backbone.to_owned(), prompts: digest(templates), classes: digest(class_names) }
+    }
+
+    /// Checks that `found` is the same identity.
+    ///
+    /// # Errors
+    /// [`Error::Fingerprint`] for the first part that differs.
+    pub fn require(&self, found: &Self) -> Result<()> {
+        let parts = [
+            ("backbones", &self.backbone, &found.backbone),
+            ("prompts", &self.prompts, &found.prompts),
+            ("classes", &self.classes, &found.classes),
+        ];
+        match parts.into_iter().find(|(_, expected, found)| expected != found) {
+            None => Ok(()),
+            Some((what, expected, found)) => {
+                Err(Error::Fingerprint { what, expected: expected.clone(), found: found.clone() })
+            }
+        }
+    }
+}
+
+/// The number of texts and the first 16 hexadecimal digits of their SHA-256.
+fn digest(texts: &[impl AsRef<str>]) -> String {
+    let mut hash = Sha256::new();
+    for text in texts {
+        hash.update((text.as_ref().len() as u64).to_le_bytes()); // so that ["ab", "c"] is not ["a", "bc"]
+        hash.update(text.as_ref());
+    }
+    let hex: String = hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    format!("{}:{hex}", texts.len())
+}
