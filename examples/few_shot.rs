@@ -120,10 +120,10 @@ fn few_shot(arguments: &Arguments) -> Result<()> {
     println!("{:<14}{before}", ZeroShot::NAME);
     println!("{:<14}{report}", method.name());
     println!(
-        "fitted in {fit_seconds:.2} s on {}, {}, chosen {}",
+        "fitted in {fit_seconds:.2} s on {}, {}{}",
         arguments.device,
         arguments.protocol,
-        model.chosen()
+        in_words(&model.chosen())
     );
     if let Some(path) = &arguments.save {
         model.save(path)?;
@@ -146,6 +146,12 @@ fn few_shot(arguments: &Arguments) -> Result<()> {
         cli::write(path, &format!("{:#}\n", serde_json::json!(outcome)))?;
     }
     Ok(())
+}
+
+/// What fitting chose, number by number: `, ratio 0.80`.
+fn in_words(chosen: &serde_json::Value) -> String {
+    let entries = chosen.as_object().into_iter().flatten();
+    entries.filter_map(|(name, value)| Some(format!(", {name} {:.2}", value.as_f64()?))).collect()
 }
 
 /// One fit cannot choose on the test set; the benchmark, which compares several, can and says so.

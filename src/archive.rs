@@ -58,6 +58,9 @@ impl Archive {
                 format!("{expected} dimensions"),
                 found,
             ),
+            Error::Setting { name, expected, found } => {
+                self.malformed(format!("{}: {name}", part.to_string()), expected, found)
+            }
             other => other,
         }
     }

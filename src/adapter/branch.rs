@@ -130,15 +130,101 @@ impl Branch {
         let d_f = d_logits.matmul(classes);
         let radial = (d_f.clone() * f.clone()).sum_dim(1); // normalising removes what points along f
         let d_blend = (d_f - f * radial) / norm;
-        let d_a = d_blend.mul_scalar(ratio).mask_fill(a.lower_equal_elem(0.0), 0.0);
+        let d_a = d_blend.mul_scalar(ratio) * a.greater_elem(0.0).float();
         let d_w2 = h.clone().transpose().matmul(d_a.clone());
         // (W2 d_a^T)^T rather than d_a W2^T: the product then packs the small matrix, not the large one.
-        let d_h = w2.matmul(d_a.transpose()).transpose().mask_fill(h.lower_equal_elem(0.0), 0.0);
+        let d_h = w2.matmul(d_a.transpose()).transpose() * h.greater_elem(0.0).float();
         let d_w1 = x.transpose().matmul(d_h);
 
         let mut gradients = GradientsParams::new();
         gradients.register(down.id, d_w1);
         gradients.register(up.id, d_w2);
         (loss, gradients)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Device, Distribution};
+
+    use super::*;
+    use crate::adapter::{AdapterConfig, RatioKind, ResidualFusionConfig, parameters};
+
+    fn branch(kind: RatioKind, device: &Device) -> Branch {
+        Branch {
+            adapter: AdapterConfig::new(12).init(device),
+            fusion: ResidualFusionConfig::new().with_ratio(0.3).with_kind(kind).init(device),
+        }
+    }
+
+    fn batch() -> (Tensor<2>, Tensor<2>, Tensor<2>) {
+        let device = Device::flex();
+        let random = |shape| Tensor::<2>::random(shape, Distribution::Normal(0.0, 1.0), &device);
+        let targets = Tensor::from_data([[1.0, 0.0, 0.0], [0.0, 0.9, 0.1]], &device);
+        (random([2, 12]), targets, normalise(random([3, 12])))
+    }
+
+    #[test]
+    fn the_written_out_gradient_is_the_recorded_one() {
+        let net =
+            AdaptedClip { image: Some(branch(RatioKind::Fixed, &Device::flex().autodiff())), text: None };
+        let (images, targets, classes) = batch();
+        let (loss, written) = net.gradients(images.clone(), targets.clone(), classes.clone(), 10.0);
+        let recorded = cross_entropy(net.logits(images, classes, 10.0), targets);
+        loss.into_data().assert_approx_eq::<f32>(&recorded.clone().inner().into_data(), Default::default());
+        let recorded = GradientsParams::from_grads(recorded.backward(), &net);
+        let adapter = &net.image.as_ref().unwrap().adapter;
+        for id in [adapter.down.weight.id, adapter.up.weight.id] {
+            let (written, recorded) = (written.get::<2>(id).unwrap(), recorded.get::<2>(id).unwrap());
+            assert!(recorded.clone().abs().max().into_scalar::<f32>() > 1e-3);
+            assert!((written - recorded).abs().max().into_scalar::<f32>() < 1e-5);
+        }
+    }
+
+    /// Moves one weight and looks at the loss, which knows nothing of gradients.
+    #[test]
+    fn the_gradient_is_the_slope_of_the_loss() {
+        let device = Device::flex().autodiff();
+        let net = AdaptedClip { image: Some(branch(RatioKind::Fixed, &device)), text: None };
+        let (images, targets, classes) = batch();
+        let (_, gradients) = net.gradients(images.clone(), targets.clone(), classes.clone(), 10.0);
+        let id = net.image.as_ref().unwrap().adapter.down.weight.id;
+        let gradient: Vec<f32> = gradients.get::<2>(id).unwrap().transpose().into_data().iter().collect();
+        let loss_with = |index: usize, change: f32| {
+            let mut parameters = parameters::collect(&net);
+            parameters.get_mut("image.adapter.down.weight").unwrap().values[index] += change;
+            let net = parameters::load(net.clone(), &parameters).unwrap();
+            let loss =
+                cross_entropy(net.valid().logits(images.clone(), classes.clone(), 10.0), targets.clone());
+            f64::from(loss.into_scalar::<f32>())
+        };
+        for index in 0..gradient.len() {
+            let slope = (loss_with(index, 1e-2) - loss_with(index, -1e-2)) / 2e-2;
+            assert!(
+                (slope - f64::from(gradient[index])).abs() < 2e-2,
+                "{index}: {slope} {}",
+                gradient[index]
+            );
+        }
+    }
+
+    #[test]
+    fn exactly_the_adapters_parameters_get_gradients() {
+        let device = Device::flex().autodiff();
+        let (images, targets, classes) = batch();
+        let count = |image: Option<RatioKind>, text: Option<RatioKind>| {
+            let net = AdaptedClip {
+                image: image.map(|k| branch(k, &device)),
+                text: text.map(|k| branch(k, &device)),
+            };
+            let (_, gradients) = net.gradients(images.clone(), targets.clone(), classes.clone(), 10.0);
+            assert_eq!(gradients.len(), parameters::collect(&net).len());
+            gradients.len()
+        };
+        assert_eq!(count(Some(RatioKind::Fixed), None), 2);
+        assert_eq!(count(Some(RatioKind::Learned), None), 3);
+        assert_eq!(count(None, Some(RatioKind::PerRow { rows: 3 })), 3);
+        assert_eq!(count(Some(RatioKind::Fixed), Some(RatioKind::Fixed)), 4);
+        assert!(!images.is_autodiff() && !classes.is_autodiff());
     }
 }

@@ -62,11 +62,18 @@ impl Path {
         self.fields.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(".")
     }
 
-    /// Burn keeps a linear layer's weight as `[in, out]`.
-    fn turn<const D: usize>(&self, tensor: Tensor<D>) -> Tensor<D> {
-        let linear = self.fields.last().is_some_and(|(_, linear)| *linear);
-        if linear && D == 2 { tensor.transpose() } else { tensor }
+    /// Whether this parameter is the weight of a linear layer, which Burn keeps as `[in, out]`.
+    fn is_turned(&self, axes: usize) -> bool {
+        axes == 2 && self.fields.last().is_some_and(|(_, linear)| *linear)
     }
+}
+
+/// A matrix `[rows, columns]` as `[columns, rows]`. On the host: a transposed view on the device would be
+/// multiplied along another path, and give other last bits.
+fn transposed(parameter: &Parameter) -> Parameter {
+    let (rows, columns) = (parameter.shape[0], parameter.shape[1]);
+    let value = |index: usize| parameter.values[index % rows * columns + index / rows];
+    Parameter { shape: vec![columns, rows], values: (0..rows * columns).map(value).collect() }
 }
 
 #[derive(Default)]
@@ -85,10 +92,11 @@ impl ModuleVisitor for Collector {
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let tensor = self.path.turn(param.val());
+        let tensor = param.val();
         let shape = tensor.dims().to_vec();
-        let values = tensor.into_data().iter::<f32>().collect();
-        self.parameters.insert(self.path.name(), Parameter { shape, values });
+        let parameter = Parameter { shape, values: tensor.into_data().iter::<f32>().collect() };
+        let turned = self.path.is_turned(D);
+        self.parameters.insert(self.path.name(), if turned { transposed(&parameter) } else { parameter });
     }
 }
 
@@ -109,15 +117,19 @@ impl ModuleMapper for Loader<'_> {
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let name = self.path.name();
+        let turned = self.path.is_turned(D);
         param.map(|tensor| {
-            let expected = self.path.turn(tensor.clone()).dims().to_vec();
+            let mut expected = tensor.dims().to_vec();
+            if turned {
+                expected.reverse();
+            }
             match self.parameters.get(&name) {
-                Some(Parameter { shape, values }) if *shape == expected => {
-                    let data = TensorData::new(values.clone(), shape.clone());
-                    self.path.turn(Tensor::from_data(data, &tensor.device()))
+                Some(saved) if saved.shape == expected => {
+                    let Parameter { shape, values } = if turned { transposed(saved) } else { saved.clone() };
+                    Tensor::from_data(TensorData::new(values, shape), &tensor.device())
                 }
-                found => {
-                    let found = found.map(|parameter| parameter.shape.clone());
+                saved => {
+                    let found = saved.map(|parameter| parameter.shape.clone());
                     self.mismatch.get_or_insert(Mismatch { name, expected, found });
                     tensor
                 }

@@ -183,3 +183,32 @@ fn permutation(count: usize, seed: u64, epoch: usize) -> Vec<usize> {
 
 /// Whether an epoch's end is also the end of the stage.
 pub(crate) const GO_ON: ControlFlow<()> = ControlFlow::Continue(());
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+    use crate::features::Embeddings;
+
+    #[test]
+    fn smoothing_spreads_part_of_the_target() {
+        let set =
+            FeatureSet::new(Embeddings::new(vec![1.0; 4], 2).unwrap(), vec![1, 0], ["a", "b", "c", "d"]);
+        let targets =
+            Examples::new(&set.unwrap(), 0.2, &Device::flex()).targets.try_to_vec_as::<f32>().unwrap();
+        let expected = [0.05, 0.85, 0.05, 0.05, 0.85, 0.05, 0.05, 0.05];
+        approx::assert_abs_diff_eq!(&targets[..], &expected[..], epsilon = 1e-6);
+    }
+
+    #[test]
+    fn every_epoch_sees_every_image_in_another_order() {
+        let (first, second) = (permutation(50, 7, 0), permutation(50, 7, 1));
+        assert_ne!(first, second);
+        assert_eq!(first, permutation(50, 7, 0));
+        for mut order in [first, second] {
+            order.sort_unstable();
+            assert!(order.into_iter().eq(0..50));
+        }
+    }
+}

@@ -86,3 +86,18 @@ pub(crate) fn hold_out(set: &FeatureSet, rotation: usize) -> (Vec<usize>, Vec<us
         counts[class] > 1 && seen[class] - 1 == rotation % counts[class]
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::features::Embeddings;
+
+    #[test]
+    fn one_shot_of_each_class_is_held_out_in_turn() {
+        let rows = Embeddings::new(vec![1.0; 6], 1).unwrap();
+        let set = FeatureSet::new(rows, vec![0, 1, 0, 0, 1, 2], ["a", "b", "c"]).unwrap();
+        assert_eq!(hold_out(&set, 0), (vec![0, 1], vec![2, 3, 4, 5]));
+        assert_eq!(hold_out(&set, 1), (vec![2, 4], vec![0, 1, 3, 5]));
+        assert_eq!(hold_out(&set, 2), (vec![1, 3], vec![0, 2, 4, 5]));
+    }
+}

@@ -1,0 +1,173 @@
+//! The examples as commands: what they print, and how they fail.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use clip_adapter::FeatureFile;
+use serde_json::Value;
+
+/// Cargo builds the examples before it runs the tests, beside them.
+fn example(name: &str) -> Command {
+    let test = env::current_exe().unwrap();
+    let folder = test.parent().and_then(Path::parent).unwrap().join("examples");
+    Command::new(folder.join(format!("{name}{}", env::consts::EXE_SUFFIX)))
+}
+
+fn run(name: &str, arguments: &[&str]) -> Output {
+    example(name).args(arguments).output().unwrap_or_else(|error| panic!("example {name}: {error}"))
+}
+
+fn json(path: &Path) -> Value {
+    serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+}
+
+fn feature_file(folder: &Path) -> PathBuf {
+    let path = folder.join("minerals.safetensors");
+    FeatureFile::synthetic(0).unwrap().write(&path).unwrap();
+    path
+}
+
+#[test]
+fn few_shot_writes_its_result_and_its_adapter() {
+    let folder = tempfile::tempdir().unwrap();
+    let (out, adapter) = (folder.path().join("out.json"), folder.path().join("a.safetensors"));
+    let output = run(
+        "few_shot",
+        &[
+            "--shots",
+            "2",
+            "--set",
+            "ratio=0.8",
+            "--json",
+            out.to_str().unwrap(),
+            "--save",
+            adapter.to_str().unwrap(),
+        ],
+    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let out = json(&out);
+    assert_eq!((&out["method"], &out["protocol"]), (&"clip-adapter".into(), &"validation-free".into()));
+    assert_eq!((&out["device"], &out["chosen"]["ratio"]), (&"flex".into(), &0.8.into()));
+    assert!(out["accuracy"].as_f64() > out["zero_shot_accuracy"].as_f64());
+    for key in ["macro_f1", "ece"] {
+        assert!((0.0..=100.0).contains(&out[key].as_f64().unwrap()), "{key}");
+    }
+    assert!(out["fit_seconds"].as_f64().unwrap() > 0.0);
+    assert!(adapter.exists());
+}
+
+#[test]
+fn benchmark_writes_a_table_json_and_a_picture() {
+    let folder = tempfile::tempdir().unwrap();
+    feature_file(folder.path());
+    let (out, svg) = (folder.path().join("out.json"), folder.path().join("out.svg"));
+    let output = run(
+        "benchmark",
+        &[
+            "--features",
+            folder.path().to_str().unwrap(),
+            "--shots",
+            "1,2",
+            "--seeds",
+            "1,2",
+            "--methods",
+            "zero-shot,clip-adapter:ratio=0.6:epochs=5",
+            "--json",
+            out.to_str().unwrap(),
+            "--svg",
+            svg.to_str().unwrap(),
+        ],
+    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let table = String::from_utf8(output.stdout).unwrap();
+    assert!(table.contains("| minerals | 1 shot | 2 shots |"), "{table}");
+    assert_eq!(json(&out).as_array().unwrap().len(), 8);
+    assert!(fs::read_to_string(svg).unwrap().contains("</svg>"));
+}
+
+#[test]
+fn the_oracle_is_labelled_and_never_worse_than_a_ratio_of_its_grid() {
+    let folder = tempfile::tempdir().unwrap();
+    let features = feature_file(folder.path());
+    let run_with = |protocol: &str, method: &str| {
+        let out = folder.path().join("out.json");
+        let arguments = [
+            "--features",
+            features.to_str().unwrap(),
+            "--shots",
+            "2",
+            "--seeds",
+            "1",
+            "--methods",
+            method,
+            "--protocol",
+            protocol,
+            "--json",
+            out.to_str().unwrap(),
+        ];
+        assert!(run("benchmark", &arguments).status.success());
+        json(&out)[0].clone()
+    };
+    let oracle = run_with("oracle", "clip-adapter:epochs=5");
+    let fixed = run_with("validation-free", "clip-adapter:epochs=5:ratio=0.8");
+    assert_eq!(oracle["protocol"], "oracle");
+    assert!(oracle["accuracy"].as_f64() >= fixed["accuracy"].as_f64());
+}
+
+/// One clear sentence, exit status 2, and nothing half-written.
+#[test]
+fn mistakes_end_in_one_sentence() {
+    let folder = tempfile::tempdir().unwrap();
+    let features = feature_file(folder.path());
+    let features = features.to_str().unwrap();
+    let broken = folder.path().join("broken.safetensors");
+    fs::write(&broken, b"not a safetensors file").unwrap();
+    let nowhere = folder.path().join("no/such/folder/a.safetensors");
+    for (name, arguments, sentence) in [
+        ("few_shot", vec!["--features", "absent.safetensors"], "cannot read absent.safetensors"),
+        ("few_shot", vec!["--features", broken.to_str().unwrap()], "expected a whole safetensors file"),
+        ("few_shot", vec!["--device", "abacus"], "unknown device `abacus`"),
+        ("few_shot", vec!["--method", "magic"], "expected one of zero-shot, clip-adapter"),
+        ("few_shot", vec!["--set", "ratoi=0.8"], "setting `ratoi`"),
+        ("few_shot", vec!["--set", "ratio=2"], "setting `ratio`: expected 0..=1, found 2"),
+        ("few_shot", vec!["--set", "ratio=high"], "setting `ratio`"),
+        ("few_shot", vec!["--set", "ratio"], "expected KEY=VALUE"),
+        ("few_shot", vec!["--shots", "99"], "class `amber`: expected at least 99 images, found 32"),
+        ("few_shot", vec!["--shots", "many"], "invalid value 'many'"),
+        ("few_shot", vec!["--test-split", "exam"], "expected one of test, train, val, found `exam`"),
+        ("few_shot", vec!["--protocol", "oracle"], "the example `benchmark` has the oracle"),
+        (
+            "few_shot",
+            vec!["--shots", "1", "--set", "epochs=1", "--save", nowhere.to_str().unwrap()],
+            "cannot write",
+        ),
+        (
+            "few_shot",
+            vec!["--shots", "1", "--set", "epochs=1", "--json", nowhere.to_str().unwrap()],
+            "cannot write",
+        ),
+        ("benchmark", vec!["--features", broken.to_str().unwrap()], "expected a whole safetensors file"),
+        ("benchmark", vec!["--features", features, "--methods", "magic"], "setting `method`"),
+        ("benchmark", vec!["--features", features, "--device", "ndarrray"], "unknown device"),
+    ] {
+        let output = run(name, &arguments);
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{name} {arguments:?}: {message}");
+        assert!(message.contains(sentence), "{name} {arguments:?}: {message}");
+        assert!(!message.contains("panicked"), "{name} {arguments:?}: {message}");
+    }
+    assert!(!folder.path().join("no").exists());
+}
+
+#[test]
+fn help_explains_every_flag() {
+    for name in ["few_shot", "benchmark"] {
+        let help = String::from_utf8(run(name, &["--help"]).stdout).unwrap();
+        for flag in ["--features", "--shots", "--protocol", "--device", "--json"] {
+            assert!(help.contains(flag), "{name} {flag}");
+        }
+    }
+}
