@@ -6,6 +6,8 @@
 //! ```
 
 mod cli;
+#[path = "cli/fitting.rs"]
+mod fitting;
 
 use std::{ops::ControlFlow, path::PathBuf, process::ExitCode, time::Instant};
 
@@ -22,7 +24,7 @@ struct Arguments {
     /// A file of the format clip-features/1; a small made-up data set where none is given
     #[arg(long, value_name = "FILE")]
     features: Option<PathBuf>,
-    /// What to fit: zero-shot or clip-adapter
+    /// What to fit: zero-shot, clip-adapter, tip-adapter, gda, proker or ss-text
     #[arg(long, value_name = "NAME", default_value = "clip-adapter")]
     method: String,
     /// Training images of each class
@@ -77,8 +79,8 @@ fn main() -> ExitCode {
 }
 
 fn few_shot(arguments: &Arguments) -> Result<()> {
-    let settings = cli::settings(arguments.settings.iter().map(String::as_str))?;
-    let method = cli::method(&arguments.method, &settings, arguments.seed)?;
+    let settings = fitting::settings(arguments.settings.iter().map(String::as_str))?;
+    let method = fitting::method(&arguments.method, &settings, arguments.seed)?;
     let device = arguments.device.init()?;
     let file = match &arguments.features {
         Some(path) => FeatureFile::read(path)?,
@@ -143,15 +145,17 @@ fn few_shot(arguments: &Arguments) -> Result<()> {
             zero_shot_accuracy: before.accuracy,
             report,
         };
-        cli::write(path, &format!("{:#}\n", serde_json::json!(outcome)))?;
+        fitting::write(path, &format!("{:#}\n", serde_json::json!(outcome)))?;
     }
     Ok(())
 }
 
-/// What fitting chose, number by number: `, ratio 0.80`.
+/// What fitting chose, number by number: `, ratio 0.8`.
 fn in_words(chosen: &serde_json::Value) -> String {
     let entries = chosen.as_object().into_iter().flatten();
-    entries.filter_map(|(name, value)| Some(format!(", {name} {:.2}", value.as_f64()?))).collect()
+    entries
+        .filter_map(|(name, value)| Some(format!(", {name} {}", (1e4 * value.as_f64()?).round() / 1e4)))
+        .collect()
 }
 
 /// One fit cannot choose on the test set; the benchmark, which compares several, can and says so.

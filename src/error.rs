@@ -47,6 +47,26 @@ pub enum Error {
         /// What the file holds.
         found: String,
     },
+    /// A file is not an image that can be decoded.
+    #[error("{}: expected an image, found {reason}", path.display())]
+    Image {
+        /// The file.
+        path: PathBuf,
+        /// What the decoder said.
+        reason: String,
+    },
+    /// A checkpoint's tensors are not those its configuration asks for.
+    #[error("weights in {}: {}", path.display(), weights(missing, misshapen, unused))]
+    Weights {
+        /// The checkpoint's folder.
+        path: PathBuf,
+        /// Tensors that should be there.
+        missing: Vec<String>,
+        /// Tensors of another shape or type, with both.
+        misshapen: Vec<String>,
+        /// Tensors that no part of the model takes.
+        unused: Vec<String>,
+    },
     /// Features, labels or class names that do not fit together.
     #[error("{what}: expected {expected}, found {found}")]
     Data {
@@ -139,6 +159,15 @@ pub enum Error {
         /// Where the state was written, if a checkpoint was asked for.
         checkpoint: Option<PathBuf>,
     },
+}
+
+fn weights(missing: &[String], misshapen: &[String], unused: &[String]) -> String {
+    let groups = [("missing", missing), ("misshapen", misshapen), ("unknown", unused)];
+    let groups = groups.into_iter().filter(|(_, names)| !names.is_empty());
+    groups
+        .map(|(what, names)| format!("{} {what}: {}", names.len(), names.join(", ")))
+        .collect::<Vec<_>>()
+        .join("; ")
 }
 
 fn saved(checkpoint: &Option<PathBuf>) -> String {

@@ -29,10 +29,12 @@
 //!
 //! | Module | Holds |
 //! | --- | --- |
+//! | [`input`] | image decoding and preprocessing, the tokenizer |
+//! | [`backbone`] | [`ClipBackbone`]: the frozen towers, read from public checkpoint layouts |
 //! | [`features`] | embeddings with labels, the text classifier, few-shot draws, the feature file |
 //! | [`adapter`] | [`Adapter`] and [`ResidualFusion`], Burn modules that compose with any other |
 //! | [`evaluate`] | accuracy, F1, calibration, the protocol, the report |
-//! | [`methods`] | one trait, one file a method: [`ZeroShot`], [`ClipAdapter`] |
+//! | [`methods`] | one trait, one file a method: [`ClipAdapter`], [`TipAdapter`], [`Gda`], [`ProKeR`] and others |
 //!
 //! # What never happens
 //!
@@ -51,17 +53,22 @@
 
 pub mod adapter;
 mod archive;
+pub mod backbone;
 mod device;
 mod error;
 pub mod evaluate;
 pub mod features;
 mod fingerprint;
+pub mod input;
 pub mod methods;
 
 pub use adapter::{Activation, Adapter, AdapterConfig, ResidualFusion, ResidualFusionConfig};
+pub use backbone::ClipBackbone;
 pub use device::DeviceSpec;
 pub use error::{Error, Result};
 pub use evaluate::{Protocol, Report};
 pub use features::{FeatureFile, FeatureSet, Support, TestSet, TextClassifier};
 pub use fingerprint::Fingerprint;
-pub use methods::{ClipAdapter, Fitted, FittedClipAdapter, Method, Progress, Run, ZeroShot};
+pub use methods::{
+    ClipAdapter, Fitted, FittedClipAdapter, Gda, Method, ProKeR, Progress, Run, SsText, TipAdapter, ZeroShot,
+};

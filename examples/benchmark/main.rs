@@ -7,6 +7,8 @@
 
 #[path = "../cli/mod.rs"]
 mod cli;
+#[path = "../cli/fitting.rs"]
+mod fitting;
 mod picture;
 mod table;
 
@@ -110,10 +112,10 @@ fn benchmark(arguments: &Arguments) -> Result<()> {
     bar.finish_and_clear();
     print!("{}", table::render(&outcomes));
     if let Some(path) = &arguments.json {
-        cli::write(path, &format!("{:#}\n", serde_json::json!(outcomes)))?;
+        fitting::write(path, &format!("{:#}\n", serde_json::json!(outcomes)))?;
     }
     if let Some(path) = &arguments.svg {
-        cli::write(path, &picture::draw(&outcomes))?;
+        fitting::write(path, &picture::draw(&outcomes))?;
     }
     Ok(())
 }
@@ -131,17 +133,25 @@ fn entries(methods: &[String]) -> Result<Vec<Entry>> {
     let entries = wanted.iter().map(|label| {
         let mut parts = label.split(':');
         let name = parts.next().unwrap_or_default().to_owned();
-        let settings = cli::settings(parts)?;
+        let settings = fitting::settings(parts)?;
         methods::by_name(&name, &settings)?; // a typing error is told before the first fit
         Ok(Entry { label: label.clone(), name, settings })
     });
     entries.collect()
 }
 
-/// Settings the oracle chooses from: published tables searched the ratio.
-fn oracle_grid(method: &str) -> Vec<(&'static str, Value)> {
+/// Settings the oracle chooses from: what published tables searched.
+fn oracle_grid(method: &str) -> Vec<Vec<(&'static str, Value)>> {
+    let one = |name: &'static str, values: &[f64]| values.iter().map(|&v| vec![(name, v.into())]).collect();
     match method {
-        "clip-adapter" => [0.2, 0.4, 0.6, 0.8].map(|ratio| ("ratio", ratio.into())).to_vec(),
+        "clip-adapter" => one("ratio", &[0.2, 0.4, 0.6, 0.8]),
+        "gda" => one("alpha", &[1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0]),
+        "tip-adapter" => {
+            let alphas = [0.1, 0.3, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0];
+            let betas = [1.0, 2.0, 4.0, 5.5, 8.0, 12.0];
+            let pairs = alphas.into_iter().flat_map(|alpha| betas.map(|beta| (alpha, beta)));
+            pairs.map(|(alpha, beta)| vec![("alpha", alpha.into()), ("beta", beta.into())]).collect()
+        }
         _ => Vec::new(),
     }
 }
@@ -158,7 +168,7 @@ fn outcome(
         Protocol::FewShotValidation => file.support_with_validation(shots, seed)?,
     };
     let score = |settings: &Map<String, Value>| {
-        let method = cli::method(&entry.name, settings, seed)?;
+        let method = fitting::method(&entry.name, settings, seed)?;
         Ok(Outcome { shots, seed, ..fit_and_score(arguments, file, &support, method.as_ref())? })
     };
     let grid = oracle_grid(&entry.name);
@@ -167,9 +177,9 @@ fn outcome(
     }
     // The one place that looks at test results before it settles. Its rows carry the protocol's name.
     let mut best: Option<Outcome> = None;
-    for (key, value) in grid {
+    for candidate in grid {
         let mut settings = entry.settings.clone();
-        settings.insert(key.to_owned(), value);
+        settings.extend(candidate.into_iter().map(|(key, value)| (key.to_owned(), value)));
         let outcome: Outcome = score(&settings)?;
         if best.as_ref().is_none_or(|best| outcome.accuracy > best.accuracy) {
             best = Some(outcome);

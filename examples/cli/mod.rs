@@ -1,12 +1,8 @@
-//! What the examples have in common as commands: how they end, and how settings are written.
+//! What all the examples have in common as commands: how they end.
 
-use std::{fs, path::Path, process::ExitCode};
+use std::process::ExitCode;
 
-use clip_adapter::{
-    Error, Result,
-    methods::{self, AnyMethod},
-};
-use serde_json::{Map, Value};
+use clip_adapter::Result;
 
 /// Runs a command; a failure ends in one sentence and exit status 2.
 pub fn run(command: impl FnOnce() -> Result<()>) -> ExitCode {
@@ -17,40 +13,4 @@ pub fn run(command: impl FnOnce() -> Result<()>) -> ExitCode {
             ExitCode::from(2)
         }
     }
-}
-
-/// The method called `name` with these settings. Its own seed follows the draw's, unless it is set.
-pub fn method(name: &str, settings: &Map<String, Value>, seed: u64) -> Result<Box<dyn AnyMethod>> {
-    let method = methods::by_name(name, settings)?;
-    if method.settings().get("seed").is_none() || settings.contains_key("seed") {
-        return Ok(method);
-    }
-    let mut seeded = settings.clone();
-    seeded.insert("seed".into(), seed.into());
-    methods::by_name(name, &seeded)
-}
-
-/// Reads `KEY=VALUE` pairs. A value is JSON where it can be, and else a name.
-pub fn settings<'a>(pairs: impl IntoIterator<Item = &'a str>) -> Result<Map<String, Value>> {
-    pairs.into_iter().map(setting).collect()
-}
-
-fn setting(pair: &str) -> Result<(String, Value)> {
-    let Some((key, value)) = pair.split_once('=') else {
-        return Err(Error::Setting {
-            name: pair.into(),
-            expected: "KEY=VALUE".into(),
-            found: "no `=`".into(),
-        });
-    };
-    let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.into()));
-    Ok((key.to_owned(), value))
-}
-
-/// Writes text to a file, whole or not at all.
-pub fn write(path: &Path, text: &str) -> Result<()> {
-    let failed = |source| Error::Write { path: path.into(), source };
-    let half_written = path.with_extension("part");
-    fs::write(&half_written, text).map_err(failed)?;
-    fs::rename(&half_written, path).map_err(failed)
 }

@@ -1,6 +1,9 @@
 use std::path::Path;
 
-use burn::module::Module;
+use burn::{
+    module::Module,
+    tensor::{Device, Tensor, TensorData},
+};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::parameters::{self, Parameter, Parameters};
@@ -99,5 +102,51 @@ impl<S: Serialize + DeserializeOwned, F: Serialize + DeserializeOwned> AdapterFi
                 mismatch.found.map_or("none".into(), |shape| format!("{shape:?}")),
             )
         })
+    }
+}
+
+impl<S, F> AdapterFile<S, F> {
+    /// Refuses a file whose parameters are not exactly those named.
+    pub fn expect_names(&self, expected: &[&str], archive: &Archive) -> Result<()> {
+        let found: Vec<&str> = self.parameters.keys().map(String::as_str).collect();
+        match (
+            expected.iter().find(|name| !found.contains(name)),
+            found.iter().find(|name| !expected.contains(name)),
+        ) {
+            (None, None) => Ok(()),
+            (Some(missing), _) => {
+                Err(archive.malformed(format!("tensor `{missing}`"), "to be there", "none"))
+            }
+            (None, Some(unknown)) => {
+                let expected = format!("one of {expected:?}");
+                Err(archive.malformed(format!("tensor `{unknown}`"), expected, "an unknown one"))
+            }
+        }
+    }
+
+    /// The parameter `name` as a tensor of `expected` sizes, of which `None` stands for any but 0.
+    pub fn tensor<const D: usize>(
+        &self,
+        name: &str,
+        expected: [Option<usize>; D],
+        archive: &Archive,
+        device: &Device,
+    ) -> Result<Tensor<D>> {
+        let fits = |shape: &[usize]| {
+            let mut axes = shape.iter().zip(&expected);
+            shape.len() == D
+                && axes.all(|(&size, wanted)| size > 0 && wanted.is_none_or(|wanted| wanted == size))
+        };
+        match self.parameters.get(name) {
+            Some(Parameter { shape, values }) if fits(shape) => {
+                Ok(Tensor::from_data(TensorData::new(values.clone(), shape.clone()), device))
+            }
+            other => {
+                let axes = expected.map(|size| size.map_or("any".to_owned(), |size| size.to_string()));
+                let found = other.map_or("none".to_owned(), |parameter| format!("{:?}", parameter.shape));
+                let expected = format!("shape [{}]", axes.join(", "));
+                Err(archive.malformed(format!("tensor `{name}`"), expected, found))
+            }
+        }
     }
 }

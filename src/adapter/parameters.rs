@@ -8,11 +8,22 @@ use burn::{
     tensor::{Tensor, TensorData},
 };
 
+use crate::{Error, Result};
+
 /// One named parameter on the host.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Parameter {
     pub shape: Vec<usize>,
     pub values: Vec<f32>,
+}
+
+impl Parameter {
+    /// A copy of a tensor, in its own layout.
+    pub fn of<const D: usize>(tensor: &Tensor<D>) -> Result<Self> {
+        let values = tensor.try_to_vec_as::<f32>();
+        let values = values.map_err(|error| Error::execution("reading parameters", error))?;
+        Ok(Self { shape: tensor.dims().to_vec(), values })
+    }
 }
 
 pub(crate) type Parameters = BTreeMap<String, Parameter>;

@@ -65,7 +65,7 @@ impl Logits {
     }
 }
 
-pub(super) fn argmax(row: &[f32]) -> usize {
+pub(crate) fn argmax(row: &[f32]) -> usize {
     let mut best = 0;
     for (class, value) in row.iter().enumerate() {
         if *value > row[best] {
@@ -76,7 +76,7 @@ pub(super) fn argmax(row: &[f32]) -> usize {
 }
 
 /// `log sum_c exp(l_c)`, without overflow.
-pub(super) fn log_sum_exp(row: &[f32]) -> f64 {
+pub(crate) fn log_sum_exp(row: &[f32]) -> f64 {
     let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let sum: f64 = row.iter().map(|&logit| f64::from((logit - max).exp())).sum();
     f64::from(max) + sum.ln()

@@ -9,3 +9,5 @@ pub use logits::Logits;
 pub use protocol::Protocol;
 pub use report::{ClassReport, Report};
 pub use scores::Scores;
+
+pub(crate) use logits::{argmax, log_sum_exp};

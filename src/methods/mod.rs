@@ -1,17 +1,29 @@
 //! The ways to find the part that learns, one file each, behind one trait.
 
+mod choice;
 mod clip_adapter;
+mod dense;
+mod gda;
+mod kernel_head;
+mod linear_head;
 mod monitor;
+mod proker;
 mod registry;
 mod run;
 mod schedule;
 mod session;
+mod ss_text;
+mod tip_adapter;
 mod trainer;
 mod zero_shot;
 
 pub use clip_adapter::{Branches, ClipAdapter, FittedClipAdapter, Ratio};
+pub use gda::{FittedGda, Gda};
+pub use proker::{FittedProKeR, ProKeR};
 pub use registry::{AnyMethod, NAMES, by_name};
 pub use run::{Progress, Run};
+pub use ss_text::{FittedSsText, SsText};
+pub use tip_adapter::{FittedTipAdapter, TipAdapter};
 pub use zero_shot::{FittedZeroShot, ZeroShot};
 
 use std::path::Path;

@@ -1,8 +1,9 @@
-use super::{ClipAdapter, Fitted, Method, Run, ZeroShot};
+use super::{ClipAdapter, Fitted, Gda, Method, ProKeR, Run, SsText, TipAdapter, ZeroShot};
 use crate::{Error, Result, Support, TextClassifier};
 
 /// The names of all methods, in the order of a table.
-pub const NAMES: [&str; 2] = [ZeroShot::NAME, ClipAdapter::NAME];
+pub const NAMES: [&str; 6] =
+    [ZeroShot::NAME, ClipAdapter::NAME, TipAdapter::NAME, Gda::NAME, ProKeR::NAME, SsText::NAME];
 
 /// A method whose kind is known only at run time: every [`Method`] is one.
 pub trait AnyMethod: Send + Sync {
@@ -66,6 +67,10 @@ pub fn by_name(
     match name {
         ZeroShot::NAME => Ok(Box::new(configured::<ZeroShot>(settings)?)),
         ClipAdapter::NAME => Ok(Box::new(configured::<ClipAdapter>(settings)?)),
+        TipAdapter::NAME => Ok(Box::new(configured::<TipAdapter>(settings)?)),
+        Gda::NAME => Ok(Box::new(configured::<Gda>(settings)?)),
+        ProKeR::NAME => Ok(Box::new(configured::<ProKeR>(settings)?)),
+        SsText::NAME => Ok(Box::new(configured::<SsText>(settings)?)),
         _ => Err(unknown(name)),
     }
 }

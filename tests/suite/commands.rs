@@ -117,6 +117,53 @@ fn the_oracle_is_labelled_and_never_worse_than_a_ratio_of_its_grid() {
     assert!(oracle["accuracy"].as_f64() >= fixed["accuracy"].as_f64());
 }
 
+/// From pixels to an adapter, with a tiny random CLIP: the path, not the accuracy.
+#[test]
+fn photos_become_features_and_features_an_adapter() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let folder = tempfile::tempdir().unwrap();
+    let images = folder.path().join("photos");
+    for (split, class, image) in [
+        ("train", "big_cat", "wide.png"),
+        ("train", "dog", "alpha.png"),
+        ("test", "big_cat", "wide.png"),
+        ("test", "dog", "tall_grey.png"),
+    ] {
+        let class = images.join(split).join(class);
+        fs::create_dir_all(&class).unwrap();
+        fs::copy(golden.join("images").join(image), class.join(image)).unwrap();
+    }
+    let out = folder.path().join("photos.safetensors");
+    let backbone = golden.join("hf_336ish");
+    let arguments = [
+        "--backbone",
+        backbone.to_str().unwrap(),
+        "--images",
+        images.to_str().unwrap(),
+        "--out",
+        out.to_str().unwrap(),
+    ];
+    let output = run("extract_features", &arguments);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let file = FeatureFile::read(&out).unwrap();
+    assert_eq!(file.classifier().class_names(), ["big cat", "dog"]);
+    assert_eq!(
+        file.split("train").unwrap().embeddings().row(0),
+        file.split("test").unwrap().embeddings().row(0)
+    );
+    assert!(run("few_shot", &["--features", out.to_str().unwrap(), "--shots", "1"]).status.success());
+
+    fs::write(images.join("train/dog/broken.jpg"), b"no image").unwrap();
+    let output = run("extract_features", &arguments);
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{message}");
+    assert!(message.contains("broken.jpg: expected an image"), "{message}");
+    let output = run("extract_features", &[&arguments[..], &["--skip-broken"]].concat());
+    assert!(output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("skipped"), "the broken one is named");
+    assert_eq!(FeatureFile::read(&out).unwrap().split("train").unwrap().len(), 2);
+}
+
 /// One clear sentence, exit status 2, and nothing half-written.
 #[test]
 fn mistakes_end_in_one_sentence() {
@@ -130,7 +177,7 @@ fn mistakes_end_in_one_sentence() {
         ("few_shot", vec!["--features", "absent.safetensors"], "cannot read absent.safetensors"),
         ("few_shot", vec!["--features", broken.to_str().unwrap()], "expected a whole safetensors file"),
         ("few_shot", vec!["--device", "abacus"], "unknown device `abacus`"),
-        ("few_shot", vec!["--method", "magic"], "expected one of zero-shot, clip-adapter"),
+        ("few_shot", vec!["--method", "magic"], "expected one of zero-shot, clip-adapter, tip-adapter"),
         ("few_shot", vec!["--set", "ratoi=0.8"], "setting `ratoi`"),
         ("few_shot", vec!["--set", "ratio=2"], "setting `ratio`: expected 0..=1, found 2"),
         ("few_shot", vec!["--set", "ratio=high"], "setting `ratio`"),

@@ -6,6 +6,8 @@ mod ratio;
 pub use fitted::FittedClipAdapter;
 pub use ratio::Ratio;
 
+pub(super) use hoso::hold_out;
+
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 

@@ -1,0 +1,324 @@
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use burn::tensor::{Device, Tensor};
+
+use super::{
+    BackboneConfig, VisionKind,
+    config::{Description, describe},
+    resnet::ModifiedResNet,
+    text::TextTransformer,
+    transformer::BlockShape,
+    vit::VisionTransformer,
+    weights::{Layout, Weights},
+};
+use crate::{
+    Error, Result, TextClassifier,
+    features::Embeddings,
+    input::{EndOfText, Preprocess, Tokenized, Tokenizer},
+};
+
+/// Images encoded at once: enough to fill the cores, few enough to stay in the cache.
+const IMAGE_BATCH: usize = 16;
+
+/// Texts encoded at once.
+const TEXT_BATCH: usize = 64;
+
+/// A pretrained CLIP, frozen: pixels and sentences in, embeddings out.
+///
+/// It reads a folder as Hugging Face transformers or open_clip write it, with f32, f16 or bf16 weights, and
+/// computes in f32. It never sits on an autodiff device: what trains takes its embeddings as constants.
+///
+/// | Layout | Files |
+/// | --- | --- |
+/// | Hugging Face | `config.json`, `preprocessor_config.json`, `tokenizer.json`, `model.safetensors` or `model.safetensors.index.json` and its shards |
+/// | open_clip | `open_clip_config.json`, `tokenizer.json`, `open_clip_model.safetensors` |
+///
+/// # Examples
+/// ```no_run
+/// use burn::tensor::Device;
+/// use clip_adapter::ClipBackbone;
+///
+/// let clip = ClipBackbone::from_pretrained("path/to/clip-vit-base-patch32", &Device::flex())?;
+/// let classes = clip.text_classifier(&["cat", "dog"], &["a photo of a {}."])?;
+/// let photos = clip.encode_images(&["one.jpg", "two.png"])?;
+/// # Ok::<(), clip_adapter::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct ClipBackbone {
+    vision: Vision,
+    text: TextTransformer,
+    text_projection: Tensor<2>, // [width, embed_dim]
+    logit_scale: f64,
+    tokenizer: Tokenizer,
+    preprocess: Preprocess,
+    config: BackboneConfig,
+    identity: String,
+    device: Device,
+}
+
+/// An image tower and its projection, which in a ResNet is the pooling's last layer and has a bias.
+#[derive(Debug, Clone)]
+struct Vision {
+    tower: VisionTower,
+    projection: Tensor<2>, // [features, embed_dim]
+    bias: Option<Tensor<1>>,
+}
+
+#[derive(Debug, Clone)]
+enum VisionTower {
+    Vit(Box<VisionTransformer>),
+    ResNet(Box<ModifiedResNet>),
+}
+
+impl ClipBackbone {
+    /// Loads a checkpoint from a folder.
+    ///
+    /// # Errors
+    /// [`Error::Read`] or [`Error::Malformed`] for a file that is absent or damaged, [`Error::Setting`] for sizes
+    /// that are impossible, [`Error::Weights`] with every tensor that is missing, misshapen or unknown. A model
+    /// that is not whole is never returned.
+    pub fn from_pretrained(folder: impl AsRef<Path>, device: &Device) -> Result<Self> {
+        let folder = folder.as_ref();
+        let device = device.clone().without_autodiff();
+        let Description { layout, config, preprocess, pad } = describe(folder)?;
+        let pooling = config.text.end.map_or(EndOfText::LargestId, EndOfText::Id);
+        let tokenizer =
+            Tokenizer::open(&folder.join("tokenizer.json"), config.text.context, pad.as_deref(), pooling)?;
+        if tokenizer.vocabulary() > config.text.vocabulary {
+            let expected = format!("at most {} tokens", config.text.vocabulary);
+            return Err(Error::data("tokenizer", expected, tokenizer.vocabulary()));
+        }
+        let mut weights = Weights::open(&weight_files(folder, layout)?, &device)?;
+        let vision = load_vision(&mut weights, layout, &config);
+        let text = load_text(&mut weights, layout, &config);
+        let (width, dim) = (config.text.width, config.embed_dim);
+        let text_projection = match layout {
+            Layout::HuggingFace => weights.transposed("text_projection.weight", dim, width),
+            Layout::OpenClip => weights.tensor("text_projection", [width, dim]),
+        };
+        let logit_scale = f64::from(weights.scalar("logit_scale")).exp();
+        let digest = weights.finish(folder)?;
+        let name = folder.file_name().map_or("clip".into(), |name| name.to_string_lossy().into_owned());
+        let identity = format!("{name} weights:{digest} {}", describe_input(&config, &preprocess));
+        Ok(Self {
+            vision,
+            text,
+            text_projection,
+            logit_scale,
+            tokenizer,
+            preprocess,
+            config,
+            identity,
+            device,
+        })
+    }
+
+    /// Sizes and switches.
+    pub fn config(&self) -> &BackboneConfig {
+        &self.config
+    }
+
+    /// How images become pixels.
+    pub fn preprocess(&self) -> &Preprocess {
+        &self.preprocess
+    }
+
+    /// How sentences become token ids.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// Names the weights, the activation and the preprocessing: what features computed here belong to.
+    pub fn identity(&self) -> &str {
+        &self.identity
+    }
+
+    /// What cosines are multiplied with: `exp` of the file's logit scale.
+    pub fn logit_scale(&self) -> f64 {
+        self.logit_scale
+    }
+
+    /// Image embeddings, not normalised.
+    ///
+    /// # Shapes
+    /// - `pixels`: `[batch, 3, image_size, image_size]`, preprocessed, on the backbone's device
+    /// - returns: `[batch, embed_dim]`
+    ///
+    /// # Panics
+    /// If the pixels have another shape.
+    pub fn image_embeddings(&self, pixels: Tensor<4>) -> Tensor<2> {
+        let features = match &self.vision.tower {
+            VisionTower::Vit(tower) => tower.forward(pixels),
+            VisionTower::ResNet(tower) => tower.forward(pixels),
+        };
+        let embeddings = features.matmul(self.vision.projection.clone());
+        match &self.vision.bias {
+            Some(bias) => embeddings + bias.clone().unsqueeze(),
+            None => embeddings,
+        }
+    }
+
+    /// Text embeddings, not normalised.
+    ///
+    /// # Shapes
+    /// - `tokens`: `[texts, context]`
+    /// - returns: `[texts, embed_dim]`
+    pub fn text_embeddings(&self, tokens: &Tokenized) -> Tensor<2> {
+        self.text.forward(tokens).matmul(self.text_projection.clone())
+    }
+
+    /// Reads, preprocesses and encodes image files, in order. Not normalised.
+    ///
+    /// # Errors
+    /// As [`Preprocess::load`]; [`Error::Execution`] if the device fails; [`Error::Data`] if an embedding is not
+    /// finite.
+    pub fn encode_images(&self, files: &[impl AsRef<Path>]) -> Result<Embeddings> {
+        let mut values = Vec::with_capacity(files.len() * self.config.embed_dim);
+        for files in files.chunks(IMAGE_BATCH) {
+            let pixels = self.preprocess.load(files, &self.device)?;
+            values.extend(to_host(self.image_embeddings(pixels))?);
+        }
+        Embeddings::new(values, self.config.embed_dim)
+    }
+
+    /// Tokenises and encodes sentences, in order. Not normalised.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`]; [`Error::Execution`] if the device fails; [`Error::Data`] if an embedding is not
+    /// finite.
+    pub fn encode_texts(&self, texts: &[impl AsRef<str>]) -> Result<Embeddings> {
+        let mut values = Vec::with_capacity(texts.len() * self.config.embed_dim);
+        for texts in texts.chunks(TEXT_BATCH) {
+            values.extend(to_host(self.text_embeddings(&self.tokenizer.encode(texts)?))?);
+        }
+        Embeddings::new(values, self.config.embed_dim)
+    }
+
+    /// The zero-shot classifier of these classes: every template with every class name.
+    ///
+    /// # Errors
+    /// As [`encode_texts`](Self::encode_texts) and [`TextClassifier::new`]; [`Error::Data`] for a template
+    /// without `{}`.
+    pub fn text_classifier(
+        &self,
+        class_names: &[impl AsRef<str>],
+        templates: &[impl AsRef<str>],
+    ) -> Result<TextClassifier> {
+        let mut prompts = Vec::with_capacity(templates.len() * class_names.len());
+        for template in templates.iter().map(AsRef::as_ref) {
+            if !template.contains("{}") {
+                return Err(Error::data(
+                    "prompt template",
+                    "`{}` where the class name goes",
+                    format!("`{template}`"),
+                ));
+            }
+            prompts.extend(class_names.iter().map(|name| template.replace("{}", name.as_ref())));
+        }
+        let embeddings = self.encode_texts(&prompts)?;
+        let class_names = class_names.iter().map(|name| name.as_ref().to_owned());
+        let templates = templates.iter().map(|template| template.as_ref().to_owned());
+        let dim = self.config.embed_dim;
+        TextClassifier::new(
+            embeddings.values().to_vec(),
+            dim,
+            class_names,
+            templates,
+            self.logit_scale,
+            &*self.identity,
+        )
+    }
+}
+
+fn to_host(embeddings: Tensor<2>) -> Result<Vec<f32>> {
+    embeddings.try_into_vec_as::<f32>().map_err(|error| Error::execution("encoding", error))
+}
+
+fn load_vision(weights: &mut Weights, layout: Layout, config: &BackboneConfig) -> Vision {
+    let (vision, dim) = (&config.vision, config.embed_dim);
+    match &vision.kind {
+        VisionKind::Vit { patch_size, layers, mlp, epsilon, activation } => {
+            let shape = BlockShape {
+                width: vision.width,
+                heads: vision.heads,
+                mlp: *mlp,
+                epsilon: *epsilon,
+                activation: *activation,
+                causal: false,
+            };
+            let tower =
+                VisionTransformer::load(weights, layout, vision.image_size, *patch_size, *layers, shape);
+            let projection = match layout {
+                Layout::HuggingFace => weights.transposed("visual_projection.weight", dim, vision.width),
+                Layout::OpenClip => weights.tensor("visual.proj", [vision.width, dim]),
+            };
+            Vision { tower: VisionTower::Vit(Box::new(tower)), projection, bias: None }
+        }
+        VisionKind::ResNet { layers } => {
+            let tower = ModifiedResNet::load(weights, vision.image_size, *layers, vision.width, vision.heads);
+            let projection = weights.transposed("visual.attnpool.c_proj.weight", dim, 32 * vision.width);
+            let bias = weights.tensor("visual.attnpool.c_proj.bias", [dim]);
+            Vision { tower: VisionTower::ResNet(Box::new(tower)), projection, bias: Some(bias) }
+        }
+    }
+}
+
+fn load_text(weights: &mut Weights, layout: Layout, config: &BackboneConfig) -> TextTransformer {
+    let text = &config.text;
+    let shape = BlockShape {
+        width: text.width,
+        heads: text.heads,
+        mlp: text.mlp,
+        epsilon: text.epsilon,
+        activation: text.activation,
+        causal: true,
+    };
+    TextTransformer::load(weights, layout, text.vocabulary, text.context, text.layers, shape)
+}
+
+/// The part of the identity that is not in the weights.
+fn describe_input(config: &BackboneConfig, preprocess: &Preprocess) -> String {
+    let Preprocess { resize, crop, rounding, mean, std } = preprocess;
+    let activation = match &config.vision.kind {
+        VisionKind::Vit { activation, .. } => format!("{activation:?}"),
+        VisionKind::ResNet { .. } => format!("ResNet {:?}", config.text.activation),
+    };
+    format!("{activation} {resize}/{crop} {rounding:?} mean {mean:?} std {std:?}")
+}
+
+/// One file, or the shards that an index names.
+fn weight_files(folder: &Path, layout: Layout) -> Result<Vec<PathBuf>> {
+    let single = folder.join(match layout {
+        Layout::HuggingFace => "model.safetensors",
+        Layout::OpenClip => "open_clip_model.safetensors",
+    });
+    let index = folder.join("model.safetensors.index.json");
+    if single.exists() || !index.exists() {
+        return Ok(vec![single]);
+    }
+    let malformed = |found: String| Error::Malformed {
+        path: index.clone(),
+        part: "weight_map".into(),
+        expected: "names of files in the same folder".into(),
+        found,
+    };
+    let text = fs::read_to_string(&index).map_err(|source| Error::Read { path: index.clone(), source })?;
+    let json: serde_json::Value =
+        serde_json::from_str(&text).map_err(|error| malformed(error.to_string()))?;
+    let map = json["weight_map"].as_object().ok_or_else(|| malformed("none".into()))?;
+    let mut shards = BTreeSet::new();
+    for shard in map.values() {
+        match shard.as_str() {
+            // A file name and nothing else: an index does not reach out of its folder.
+            Some(name) if Path::new(name).file_name() == Some(name.as_ref()) => {
+                shards.insert(folder.join(name))
+            }
+            _ => return Err(malformed(shard.to_string())),
+        };
+    }
+    Ok(shards.into_iter().collect())
+}

@@ -1,0 +1,13 @@
+//! The frozen CLIP: an image tower, a text tower and their projections, read from public checkpoint layouts.
+
+mod clip;
+mod config;
+mod resnet;
+mod text;
+mod transformer;
+mod vit;
+mod weights;
+
+pub use clip::ClipBackbone;
+pub use config::{BackboneConfig, TextConfig, VisionConfig, VisionKind};
+pub use transformer::TowerActivation;

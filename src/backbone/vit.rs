@@ -1,0 +1,72 @@
+use burn::{
+    module::{Module, Param},
+    nn::LayerNorm,
+    tensor::Tensor,
+};
+
+use super::{
+    transformer::{Block, BlockShape, norm},
+    weights::{Layout, Weights},
+};
+
+/// A vision transformer (Dosovitskiy et al., 2020, <https://arxiv.org/abs/2010.11929>) with CLIP's norm before
+/// the blocks.
+#[derive(Module, Debug)]
+pub(super) struct VisionTransformer {
+    patch: Param<Tensor<2>>, // [3 patch patch, width]
+    class: Param<Tensor<1>>,
+    position: Param<Tensor<2>>, // [1 + patches, width]
+    pre_norm: LayerNorm,
+    blocks: Vec<Block>,
+    post_norm: LayerNorm,
+    patch_size: usize,
+}
+
+impl VisionTransformer {
+    pub fn load(
+        weights: &mut Weights,
+        layout: Layout,
+        image_size: usize,
+        patch_size: usize,
+        layers: usize,
+        shape: BlockShape,
+    ) -> Self {
+        let (width, side) = (shape.width, image_size / patch_size);
+        let names = layout.vision();
+        let patch = weights.tensor(names.patch, [width, 3, patch_size, patch_size]);
+        Self {
+            patch: Param::from_tensor(patch.reshape([width, 3 * patch_size * patch_size]).transpose()),
+            class: Param::from_tensor(weights.tensor(names.class, [width])),
+            position: Param::from_tensor(weights.tensor(names.position, [side * side + 1, width])),
+            pre_norm: norm(weights, names.pre_norm, width, shape.epsilon),
+            blocks: (0..layers)
+                .map(|index| Block::load(weights, &layout.vision_block(index), shape))
+                .collect(),
+            post_norm: norm(weights, names.post_norm, width, shape.epsilon),
+            patch_size,
+        }
+    }
+
+    /// Pixels `[batch, 3, side, side]` to the class token's feature `[batch, width]`, before the projection.
+    pub fn forward(&self, pixels: Tensor<4>) -> Tensor<2> {
+        let tokens = self.blocks.iter().fold(self.embed(pixels), |x, block| block.forward(x));
+        self.post_norm.forward(tokens.narrow(1, 0, 1).squeeze_dim(1))
+    }
+
+    /// `[batch, 1 + patches, width]`: class token and patches with their positions, normalised.
+    fn embed(&self, pixels: Tensor<4>) -> Tensor<3> {
+        let [batch, channels, height, width] = pixels.dims();
+        let (patch, rows, columns) = (self.patch_size, height / self.patch_size, width / self.patch_size);
+        // A convolution whose stride is its kernel is one product over flattened patches.
+        let patches = pixels
+            .reshape([batch, channels, rows, patch, columns, patch])
+            .permute([0, 2, 4, 1, 3, 5])
+            .reshape([batch * rows * columns, channels * patch * patch])
+            .matmul(self.patch.val());
+        let dim = self.class.val().dims()[0];
+        let patches = patches.reshape([batch, rows * columns, dim]);
+        let class = self.class.val().reshape([1, 1, dim]).expand([batch, 1, dim]);
+        let tokens = Tensor::cat(vec![class, patches], 1);
+        self.pre_norm.forward(tokens + self.position.val().unsqueeze())
+    }
+}

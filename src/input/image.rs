@@ -1,0 +1,242 @@
+use std::{io, path::Path};
+
+use burn::tensor::{Device, Tensor, TensorData};
+use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer, images::TypedImage, pixels::F32x3};
+use image::{DynamicImage, ImageError, ImageReader, Limits, RgbImage};
+
+use crate::{Error, Result};
+
+/// No image of a data set is this wide, and one that says so is not decoded.
+const MAX_SIDE: u32 = 1 << 15;
+
+/// Bytes that decoding one image may take.
+const MAX_BYTES: u64 = 1 << 30;
+
+/// Which pixel a centre crop starts at when the margin is odd.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum CropRounding {
+    /// The smaller one: transformers' `CLIPImageProcessor`.
+    #[default]
+    Down,
+    /// The even one: torchvision, and so open_clip.
+    HalfEven,
+}
+
+/// How pixels become the image tower's input: short side to `resize` with PIL's antialiased bicubic, the centre
+/// square of `crop`, then `(x / 255 - mean) / std`.
+///
+/// | Name | Default | Range | Meaning |
+/// | --- | --- | --- | --- |
+/// | `resize` | 224 | `crop` or more | short side after resizing, in pixels |
+/// | `crop` | 224 | 1 or more | side of the square that is kept, in pixels |
+/// | `rounding` | down | | where the crop starts when the margin is odd |
+/// | `mean`, `std` | CLIP's | std above 0 | per channel, of values 0..=1 |
+#[derive(Debug, Clone, PartialEq)]
+pub struct Preprocess {
+    /// Short side after resizing, in pixels.
+    pub resize: usize,
+    /// Side of the square that is kept, in pixels.
+    pub crop: usize,
+    /// Where the crop starts when the margin is odd.
+    pub rounding: CropRounding,
+    /// Subtracted from each channel.
+    pub mean: [f32; 3],
+    /// Divides each channel.
+    pub std: [f32; 3],
+}
+
+impl Default for Preprocess {
+    #[allow(clippy::excessive_precision)] // the published digits
+    fn default() -> Self {
+        Self {
+            resize: 224,
+            crop: 224,
+            rounding: CropRounding::Down,
+            mean: [0.48145466, 0.4578275, 0.40821073],
+            std: [0.26862954, 0.26130258, 0.27577711],
+        }
+    }
+}
+
+impl Preprocess {
+    /// Checks every setting against its range.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for the first one outside.
+    pub fn validate(&self) -> Result<()> {
+        let side = 1..=MAX_SIDE as usize;
+        if !side.contains(&self.crop) {
+            return Err(Error::setting("crop_size", format!("1..={MAX_SIDE} pixels"), self.crop));
+        }
+        if !(self.crop..=MAX_SIDE as usize).contains(&self.resize) {
+            return Err(Error::setting("size", format!("{}..={MAX_SIDE} pixels", self.crop), self.resize));
+        }
+        match self.std.iter().find(|std| !(std.is_finite() && **std > 0.0)) {
+            Some(std) => Err(Error::setting("image_std", "above 0", std)),
+            None if self.mean.iter().any(|mean| !mean.is_finite()) => {
+                Err(Error::setting("image_mean", "finite values", format!("{:?}", self.mean)))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Reads and preprocesses image files.
+    ///
+    /// JPEG, PNG, WebP, GIF (its first frame), BMP and TIFF, recognised by their content. Grey, palette, alpha
+    /// and 16-bit images become RGB as PIL's `convert("RGB")` makes them: alpha is dropped, of 16 bits the upper
+    /// 8 are kept. EXIF orientation is not applied, as the reference does not.
+    ///
+    /// # Shapes
+    /// - returns: `[files, 3, crop, crop]`
+    ///
+    /// # Errors
+    /// [`Error::Read`] if a file cannot be read; [`Error::Image`] if it is not an image of these formats, is
+    /// damaged, or is larger than 32,768 pixels a side or 1 GiB decoded.
+    pub fn load(&self, files: &[impl AsRef<Path>], device: &Device) -> Result<Tensor<4>> {
+        let mut values = Vec::with_capacity(files.len() * 3 * self.crop * self.crop);
+        for file in files {
+            values.extend(self.pixels(&decode(file.as_ref())?)?);
+        }
+        let shape = [files.len(), 3, self.crop, self.crop];
+        Ok(Tensor::from_data(TensorData::new(values, shape), device))
+    }
+
+    /// Preprocesses one decoded image to `[3, crop, crop]`, row-major.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] if a setting is out of range; [`Error::Data`] if the image has no pixel.
+    pub fn pixels(&self, image: &RgbImage) -> Result<Vec<f32>> {
+        self.validate()?;
+        let resized = self.resized(image)?;
+        let (width, height) = (resized.width() as usize, resized.height() as usize);
+        let (left, top) = (self.margin(width), self.margin(height));
+        let bytes = resized.as_raw();
+        let mut values = Vec::with_capacity(3 * self.crop * self.crop);
+        for channel in 0..3 {
+            let (mean, std) = (self.mean[channel], self.std[channel]);
+            for y in top..top + self.crop {
+                let row = &bytes[3 * (y * width + left)..][..3 * self.crop];
+                values.extend(
+                    row[channel..].iter().step_by(3).map(|&byte| (f32::from(byte) / 255.0 - mean) / std),
+                );
+            }
+        }
+        Ok(values)
+    }
+
+    /// The short side becomes `resize`; the long one is cut off to a whole pixel, as the reference does.
+    fn resized(&self, image: &RgbImage) -> Result<RgbImage> {
+        let (width, height) = image.dimensions();
+        if width == 0 || height == 0 {
+            return Err(Error::data("image", "at least one pixel", format!("{width} x {height}")));
+        }
+        let long = |long: u32, short: u32| (self.resize as u64 * u64::from(long) / u64::from(short)) as u32;
+        let short = self.resize as u32;
+        let (new_width, new_height) =
+            if width <= height { (short, long(height, width)) } else { (long(width, height), short) };
+        if new_width.max(new_height) > 16 * MAX_SIDE {
+            return Err(Error::data("image", "sides that differ less", format!("{width} x {height}")));
+        }
+        // PIL resizes one axis after the other and rounds to 8 bits in between; so must we.
+        let wide = resize_once(image.as_raw(), (width, height), (new_width, height))?;
+        let bytes = resize_once(&wide, (new_width, height), (new_width, new_height))?;
+        Ok(RgbImage::from_raw(new_width, new_height, bytes).unwrap_or_default())
+    }
+
+    fn margin(&self, side: usize) -> usize {
+        let (half, odd) = ((side - self.crop) / 2, (side - self.crop) % 2);
+        match self.rounding {
+            CropRounding::Down => half,
+            CropRounding::HalfEven => half + odd * (half % 2),
+        }
+    }
+}
+
+/// Resizes RGB bytes along one axis with the antialiased cubic of a = -0.5, in f32, and rounds half up. The
+/// library's own 8-bit path has coefficients of 16 bits, and is up to three levels off.
+fn resize_once(
+    bytes: &[u8],
+    (width, height): (u32, u32),
+    (new_width, new_height): (u32, u32),
+) -> Result<Vec<u8>> {
+    if (width, height) == (new_width, new_height) {
+        return Ok(bytes.to_vec());
+    }
+    let failed = |error: String| Error::data("image", "one that can be resized", error);
+    let pixels = bytes.as_chunks().0.iter().map(|pixel: &[u8; 3]| F32x3::new(pixel.map(f32::from))).collect();
+    let source = TypedImage::from_pixels(width, height, pixels).map_err(|error| failed(error.to_string()))?;
+    let mut resized = TypedImage::<F32x3>::new(new_width, new_height);
+    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::CatmullRom));
+    Resizer::new()
+        .resize_typed(&source, &mut resized, &options)
+        .map_err(|error| failed(error.to_string()))?;
+    Ok(resized.pixels().iter().flat_map(|pixel| pixel.0).map(|value| (value + 0.5) as u8).collect())
+}
+
+/// Reads an image file as RGB.
+fn decode(path: &Path) -> Result<RgbImage> {
+    let failed = |error: ImageError| match error {
+        ImageError::IoError(source) if source.kind() == io::ErrorKind::NotFound => {
+            Error::Read { path: path.into(), source }
+        }
+        error => Error::Image { path: path.into(), reason: error.to_string() },
+    };
+    let mut reader = ImageReader::open(path)
+        .and_then(ImageReader::with_guessed_format)
+        .map_err(|source| Error::Read { path: path.into(), source })?;
+    let mut limits = Limits::default();
+    limits.max_image_width = Some(MAX_SIDE);
+    limits.max_image_height = Some(MAX_SIDE);
+    limits.max_alloc = Some(MAX_BYTES);
+    reader.limits(limits);
+    Ok(to_rgb(reader.decode().map_err(failed)?))
+}
+
+/// PIL's `convert("RGB")`.
+fn to_rgb(image: DynamicImage) -> RgbImage {
+    let upper = |value: u16| (value >> 8) as u8;
+    let (width, height) = (image.width(), image.height());
+    let grey = |values: Vec<u16>| values.into_iter().flat_map(|value| [upper(value); 3]).collect::<Vec<u8>>();
+    let bytes = match image {
+        DynamicImage::ImageLuma16(image) => grey(image.into_raw()),
+        DynamicImage::ImageLumaA16(image) => grey(image.into_raw().into_iter().step_by(2).collect()),
+        DynamicImage::ImageRgb16(image) => image.into_raw().into_iter().map(upper).collect(),
+        DynamicImage::ImageRgba16(image) => image
+            .into_raw()
+            .chunks_exact(4)
+            .flat_map(|pixel| [pixel[0], pixel[1], pixel[2]].map(upper))
+            .collect(),
+        other => return other.into_rgb8(),
+    };
+    RgbImage::from_raw(width, height, bytes).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_odd_margin_is_rounded_as_each_reference_does() {
+        let margins = |rounding| {
+            let preprocess = Preprocess { crop: 10, resize: 10, rounding, ..Default::default() };
+            [10, 11, 12, 13, 14, 15].map(|side| preprocess.margin(side))
+        };
+        assert_eq!(margins(CropRounding::Down), [0, 0, 1, 1, 2, 2]);
+        assert_eq!(margins(CropRounding::HalfEven), [0, 0, 1, 2, 2, 2]);
+    }
+
+    #[test]
+    fn sixteen_bits_keep_their_upper_eight() {
+        let image = image::ImageBuffer::from_raw(1, 1, vec![0x12ffu16, 0xff00, 0x00ff]).unwrap();
+        assert_eq!(to_rgb(DynamicImage::ImageRgb16(image)).into_raw(), [0x12, 0xff, 0x00]);
+    }
+
+    #[test]
+    fn an_image_of_one_pixel_becomes_a_whole_crop() {
+        let image = RgbImage::from_raw(1, 1, vec![255, 0, 128]).unwrap();
+        let preprocess =
+            Preprocess { resize: 4, crop: 4, mean: [0.0; 3], std: [1.0; 3], ..Default::default() };
+        let values = preprocess.pixels(&image).unwrap();
+        assert_eq!((values.len(), values[0], values[16], values[32]), (48, 1.0, 0.0, 128.0 / 255.0));
+    }
+}

@@ -1,0 +1,11 @@
+//! From files and sentences to what the towers take: pixels and token ids, exactly as the reference makes them.
+
+mod folder;
+mod image;
+mod tokenizer;
+
+pub use folder::ImageFolder;
+pub use image::{CropRounding, Preprocess};
+pub use tokenizer::{Tokenized, Tokenizer};
+
+pub(crate) use tokenizer::EndOfText;

@@ -1,0 +1,190 @@
+mod gaussians;
+
+use std::path::Path;
+
+use burn::tensor::{Device, Tensor};
+use faer::Mat;
+use serde::{Deserialize, Serialize};
+
+use self::gaussians::Gaussians;
+use super::{
+    Fitted, Method, Run, check_fit,
+    choice::Choice,
+    clip_adapter::hold_out,
+    dense::{row_major, unit_rows},
+    linear_head::LinearHead,
+};
+use crate::{Error, FeatureSet, Fingerprint, Result, Support, TextClassifier, adapter::AdapterFile};
+
+/// The weights tried where none is given.
+const ALPHAS: [f64; 13] = [1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0];
+
+/// The weight where nothing can be held out.
+const DEFAULT_ALPHA: f64 = 1.0;
+
+/// At most so many times a shot of each class is held out.
+const ROTATIONS: usize = 16;
+
+/// Gaussian discriminant analysis: one Gaussian a class, with a covariance that all classes share.
+///
+/// `logits = s f W^T + alpha (f w^T + b)` with `w_c = P mu_c` and `b_c = log(1 / C) - mu_c^T P mu_c / 2`, the
+/// class means `mu_c`, the pooled covariance `S` of the `N` shots and the precision `P = D ((N - 1) S + tr(S)
+/// I)^-1` (Wang et al., 2024, section 3.1, <https://arxiv.org/abs/2402.04087>). The authors' pseudo-inverse
+/// is an inverse: the matrix is positive definite and its condition at most `N`. Where no class has two
+/// different shots there is no covariance, and `P` is the identity. A class without shots takes the mean of
+/// the other classes' means.
+///
+/// | Name | Default | Range | Meaning |
+/// | --- | --- | --- | --- |
+/// | `alpha` | null | 0 or more, or null | weight of the Gaussians; null chooses it |
+///
+/// `None`, null in JSON, chooses among 1e-4 to 100: on few-shot validation images if there are some, else on
+/// the shots, by holding out one of each class in turn. Of one shot a class none can be held out: it is then
+/// 1. No constant suits all: 1 loses 13 points on Pets at 4 shots and is right for aerial scenes.
+///
+/// # Examples
+/// ```
+/// use burn::tensor::Device;
+/// use clip_adapter::{FeatureFile, Fitted, Method, ZeroShot, methods::Gda};
+///
+/// let (file, device) = (FeatureFile::synthetic(0)?, Device::flex());
+/// let (support, test) = (file.support(4, 1)?, file.test_set("test")?);
+/// let before = ZeroShot::default().fit(&support, file.classifier(), &device)?.evaluate(&test)?;
+/// let after = Gda::default().fit(&support, file.classifier(), &device)?.evaluate(&test)?;
+/// assert!(after.accuracy > before.accuracy + 10.0);
+/// # Ok::<(), clip_adapter::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Gda {
+    /// Weight of the Gaussians; `None` chooses it.
+    pub alpha: Option<f64>,
+}
+
+impl Gda {
+    /// Checks every setting against its range.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for the first one outside.
+    pub fn validate(&self) -> Result<()> {
+        match self.alpha {
+            Some(alpha) if !(alpha.is_finite() && alpha >= 0.0) => {
+                Err(Error::setting("alpha", "0 or more, or null", alpha))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The weight that does best on images that were held out of the estimate.
+fn choose_alpha(support: &Support, classes: &TextClassifier) -> Result<f64> {
+    let set = support.set();
+    let pairs: Vec<(FeatureSet, FeatureSet)> = match support.validation() {
+        Some(validation) => vec![(set.clone(), validation.clone())],
+        None => {
+            let most = set.class_counts().into_iter().max().unwrap_or(0);
+            let rotations = if most < 2 { 0 } else { most.min(ROTATIONS) };
+            let halves = (0..rotations).map(|rotation| hold_out(set, rotation));
+            halves.map(|(held_out, kept)| (set.select(&kept), set.select(&held_out))).collect()
+        }
+    };
+    if pairs.is_empty() {
+        return Ok(DEFAULT_ALPHA);
+    }
+    let text = unit_rows(classes.weights()); // [classes, dim]
+    let (mut labels, mut zero_shot, mut gaussian) = (Vec::new(), Vec::new(), Vec::new());
+    for (kept, held_out) in &pairs {
+        let images = held_out.embeddings();
+        labels.extend_from_slice(held_out.labels());
+        zero_shot.extend(row_major(&(unit_rows(images) * text.transpose())));
+        gaussian.extend(row_major(&Gaussians::estimate(kept)?.scores(images)));
+    }
+    let scale = classes.logit_scale() as f32;
+    let mut choice = Choice::new(&labels);
+    for alpha in ALPHAS {
+        let logits = zero_shot.iter().zip(&gaussian).map(|(zero, score)| scale * zero + alpha as f32 * score);
+        choice.consider(alpha, &logits.collect::<Vec<f32>>());
+    }
+    Ok(choice.best().unwrap_or(DEFAULT_ALPHA))
+}
+
+/// The Gaussians of a [`Gda`], beside the zero-shot classifier.
+#[derive(Debug, Clone)]
+pub struct FittedGda {
+    settings: Gda,
+    alpha: f64,
+    head: LinearHead,
+}
+
+impl FittedGda {
+    /// The settings it was fitted with.
+    pub fn settings(&self) -> &Gda {
+        &self.settings
+    }
+
+    /// The weight of the Gaussians.
+    pub fn alpha(&self) -> f64 {
+        self.alpha
+    }
+
+    /// Opens a file that [`save`](Fitted::save) wrote, for features that `expected` names.
+    ///
+    /// # Errors
+    /// As [`FittedClipAdapter::load`](crate::FittedClipAdapter::load).
+    pub fn load(path: impl AsRef<Path>, expected: &Fingerprint, device: &Device) -> Result<Self> {
+        let (file, archive) = AdapterFile::<Gda, f64>::read(path.as_ref(), Gda::NAME, expected)?;
+        let head = LinearHead::load(&file, &archive, device)?;
+        Ok(Self { settings: file.settings, alpha: file.found, head })
+    }
+}
+
+impl Method for Gda {
+    const NAME: &'static str = "gda";
+    type Fitted = FittedGda;
+
+    fn fit_with(&self, support: &Support, classes: &TextClassifier, run: &mut Run<'_>) -> Result<FittedGda> {
+        check_fit(support, classes)?;
+        self.validate()?;
+        let alpha = match self.alpha {
+            Some(alpha) => alpha,
+            None => choose_alpha(support, classes)?,
+        };
+        let Gaussians { weights, bias } = Gaussians::estimate(support.set())?;
+        let text = unit_rows(classes.weights()); // [classes, dim]
+        let weight = Mat::from_fn(text.nrows(), text.ncols(), |class, column| {
+            classes.logit_scale() * text[(class, column)] + alpha * weights[(column, class)]
+        });
+        let bias = bias.iter().map(|bias| (alpha * bias) as f32).collect();
+        let head = LinearHead::new(classes, row_major(&weight), bias, run.device());
+        Ok(FittedGda { settings: *self, alpha, head })
+    }
+}
+
+impl Fitted for FittedGda {
+    fn classes(&self) -> &TextClassifier {
+        self.head.classes()
+    }
+
+    fn device(&self) -> &Device {
+        self.head.device()
+    }
+
+    fn logits(&self, images: Tensor<2>) -> Tensor<2> {
+        self.head.logits(images)
+    }
+
+    fn chosen(&self) -> serde_json::Value {
+        serde_json::json!({ "alpha": self.alpha })
+    }
+
+    fn save(&self, path: &Path) -> Result<()> {
+        AdapterFile {
+            method: Gda::NAME,
+            settings: self.settings,
+            found: self.alpha,
+            classes: self.classes().clone(),
+            parameters: self.head.parameters()?,
+        }
+        .write(path)
+    }
+}
