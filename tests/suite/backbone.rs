@@ -145,10 +145,10 @@ fn files_to_embeddings_are_the_references() {
             let rows = image * found.dim()..(image + 1) * found.dim();
             let cosine = smallest_cosine(found.row(image), &expected[rows], found.dim());
             println!("{} {}: cosine {cosine:.6}", case.name, path.display());
+            // libjpeg-turbo upsamples colour more smoothly than the pure-Rust decoder.
+            let least = if path.extension().is_some_and(|ending| ending == "jpg") { 0.9998 } else { 0.9999 };
+            assert!(cosine >= least, "{} {}: {cosine}", case.name, path.display());
         }
-        let cosine = smallest_cosine(found.values(), &expected, found.dim());
-        println!("{}: smallest cosine {cosine:.6}", case.name);
-        assert!(cosine >= 0.9999, "{}: {cosine}", case.name);
     }
 }
 
