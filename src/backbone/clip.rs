@@ -8,7 +8,7 @@ use burn::tensor::{Device, Tensor};
 
 use super::{
     BackboneConfig, VisionKind,
-    config::{Description, describe},
+    describe::{Description, describe},
     resnet::ModifiedResNet,
     text::TextTransformer,
     transformer::BlockShape,

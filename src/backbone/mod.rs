@@ -2,6 +2,7 @@
 
 mod clip;
 mod config;
+mod describe;
 mod resnet;
 mod text;
 mod transformer;
