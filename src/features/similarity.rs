@@ -45,10 +45,10 @@ pub(crate) fn norms(x: Tensor<2>) -> Tensor<2> {
 /// use clip_adapter::features::contrastive_logits;
 ///
 /// let device = Device::flex();
-/// let images = Tensor::<2>::from_data([[0.6, 0.8]], &device);
+/// let images = Tensor::<2>::from_data([[0.5, 0.25]], &device);
 /// let classes = Tensor::<2>::from_data([[1.0, 0.0], [0.0, 1.0]], &device);
 /// let logits = contrastive_logits(images, classes, 100.0);
-/// assert_eq!(logits.try_to_vec_as::<f32>().unwrap(), [60.0, 80.0]);
+/// assert_eq!(logits.try_to_vec_as::<f32>().unwrap(), [50.0, 25.0]);
 /// ```
 pub fn contrastive_logits(images: Tensor<2>, classes: Tensor<2>, scale: f64) -> Tensor<2> {
     images.matmul(classes.transpose()).mul_scalar(scale)
