@@ -108,13 +108,8 @@ impl Archive {
     /// A tensor of any float type as `f32`, with its shape.
     pub fn floats_of_any_shape(&self, name: &str) -> Result<(Vec<f32>, Vec<usize>)> {
         let view = self.view(name)?;
-        let bytes = view.data();
-        let values = match view.dtype() {
-            Dtype::F32 => bytes.as_chunks().0.iter().map(|&b| f32::from_le_bytes(b)).collect(),
-            Dtype::F16 => bytes.as_chunks().0.iter().map(|&b| f16::from_le_bytes(b).to_f32()).collect(),
-            Dtype::BF16 => bytes.as_chunks().0.iter().map(|&b| bf16::from_le_bytes(b).to_f32()).collect(),
-            other => return Err(self.malformed(name, "f32, f16 or bf16", format!("{other:?}"))),
-        };
+        let values = decode_floats(view.dtype(), view.data())
+            .ok_or_else(|| self.malformed(name, "f32, f16 or bf16", format!("{:?}", view.dtype())))?;
         Ok((values, view.shape().to_vec()))
     }
 
@@ -154,6 +149,22 @@ impl Archive {
     fn tensors(&self) -> SafeTensors<'_> {
         SafeTensors::deserialize(&self.bytes).expect("the header was checked when the file was read")
     }
+}
+
+/// Little-endian floats of any of the three types as `f32`; none of another type.
+pub(crate) fn decode_floats(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
+    match dtype {
+        Dtype::F32 => Some(bytes.as_chunks().0.iter().map(|&b| f32::from_le_bytes(b)).collect()),
+        Dtype::F16 => Some(bytes.as_chunks().0.iter().map(|&b| f16::from_le_bytes(b).to_f32()).collect()),
+        Dtype::BF16 => Some(bytes.as_chunks().0.iter().map(|&b| bf16::from_le_bytes(b).to_f32()).collect()),
+        _ => None,
+    }
+}
+
+/// A matrix `[rows, columns]` as `[columns, rows]`. On the host: a transposed view on the device would be
+/// multiplied along another path, and give other last bits.
+pub(crate) fn transposed(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
+    (0..rows * columns).map(|index| values[index % rows * columns + index / rows]).collect()
 }
 
 /// A safetensors file to be: add tensors and metadata, then [`write`](Self::write) it.

@@ -59,6 +59,10 @@ fn digest(texts: &[impl AsRef<str>]) -> String {
         hash.update((text.as_ref().len() as u64).to_le_bytes()); // so that ["ab", "c"] is not ["a", "bc"]
         hash.update(text.as_ref());
     }
-    let hex: String = hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    format!("{}:{hex}", texts.len())
+    format!("{}:{}", texts.len(), short_hex(hash))
+}
+
+/// The first 16 hexadecimal digits.
+pub(crate) fn short_hex(hash: Sha256) -> String {
+    hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }

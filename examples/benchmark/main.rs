@@ -237,7 +237,6 @@ fn feature_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
 /// Other safetensors files may lie beside the features. A broken feature file is not passed over.
 fn is_feature_file(path: &Path) -> bool {
     let safetensors = path.extension().is_some_and(|extension| extension == "safetensors");
-    let other =
-        matches!(FeatureFile::read(path), Err(Error::Malformed { part, .. }) if part == "metadata `format`");
-    safetensors && !other
+    let is_other = || matches!(FeatureFile::read(path), Err(Error::Malformed { part, .. }) if part == "metadata `format`");
+    safetensors && !is_other()
 }

@@ -8,7 +8,7 @@ use burn::{
     tensor::{Tensor, TensorData},
 };
 
-use crate::{Error, Result};
+use crate::{Error, Result, archive::transposed};
 
 /// One named parameter on the host.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,6 +18,12 @@ pub(crate) struct Parameter {
 }
 
 impl Parameter {
+    /// A matrix with its axes exchanged.
+    fn turned(&self) -> Self {
+        let (rows, columns) = (self.shape[0], self.shape[1]);
+        Self { shape: vec![columns, rows], values: transposed(&self.values, rows, columns) }
+    }
+
     /// A copy of a tensor, in its own layout.
     pub fn of<const D: usize>(tensor: &Tensor<D>) -> Result<Self> {
         let values = tensor.try_to_vec_as::<f32>();
@@ -79,14 +85,6 @@ impl Path {
     }
 }
 
-/// A matrix `[rows, columns]` as `[columns, rows]`. On the host: a transposed view on the device would be
-/// multiplied along another path, and give other last bits.
-fn transposed(parameter: &Parameter) -> Parameter {
-    let (rows, columns) = (parameter.shape[0], parameter.shape[1]);
-    let value = |index: usize| parameter.values[index % rows * columns + index / rows];
-    Parameter { shape: vec![columns, rows], values: (0..rows * columns).map(value).collect() }
-}
-
 #[derive(Default)]
 struct Collector {
     path: Path,
@@ -107,7 +105,7 @@ impl ModuleVisitor for Collector {
         let shape = tensor.dims().to_vec();
         let parameter = Parameter { shape, values: tensor.into_data().iter::<f32>().collect() };
         let turned = self.path.is_turned(D);
-        self.parameters.insert(self.path.name(), if turned { transposed(&parameter) } else { parameter });
+        self.parameters.insert(self.path.name(), if turned { parameter.turned() } else { parameter });
     }
 }
 
@@ -136,7 +134,7 @@ impl ModuleMapper for Loader<'_> {
             }
             match self.parameters.get(&name) {
                 Some(saved) if saved.shape == expected => {
-                    let Parameter { shape, values } = if turned { transposed(saved) } else { saved.clone() };
+                    let Parameter { shape, values } = if turned { saved.turned() } else { saved.clone() };
                     Tensor::from_data(TensorData::new(values, shape), &tensor.device())
                 }
                 saved => {

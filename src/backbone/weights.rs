@@ -12,11 +12,14 @@ use burn::{
     nn::Linear,
     tensor::{Device, Tensor, TensorData},
 };
-use half::{bf16, f16};
 use safetensors::{Dtype, tensor::Metadata};
 use sha2::{Digest, Sha256};
 
-use crate::{Error, Result};
+use crate::{
+    Error, Result,
+    archive::{decode_floats, transposed},
+    fingerprint::short_hex,
+};
 
 /// The largest header a file may declare: ten times that of the largest public CLIP.
 const MAX_HEADER: u64 = 10_000_000;
@@ -225,8 +228,8 @@ impl Weights {
         let Some(values) = self.values(name, &[rows, columns]) else {
             return Tensor::<2>::zeros([1; 2], &self.device).expand([columns, rows]);
         };
-        let turned = (0..rows * columns).map(|index| values[index % rows * columns + index / rows]).collect();
-        Tensor::from_data(TensorData::new::<f32, _>(turned, [columns, rows]), &self.device)
+        let turned = transposed(&values, rows, columns);
+        Tensor::from_data(TensorData::new(turned, [columns, rows]), &self.device)
     }
 
     /// Query, key and value as one layer `[width, 3 width]`, whether the file has them apart or fused.
@@ -284,17 +287,11 @@ impl Weights {
         }
         self.digest.update(name);
         self.digest.update(&bytes);
-        match entry.dtype {
-            Dtype::F32 => Some(bytes.as_chunks().0.iter().map(|&b| f32::from_le_bytes(b)).collect()),
-            Dtype::F16 => Some(bytes.as_chunks().0.iter().map(|&b| f16::from_le_bytes(b).to_f32()).collect()),
-            Dtype::BF16 => {
-                Some(bytes.as_chunks().0.iter().map(|&b| bf16::from_le_bytes(b).to_f32()).collect())
-            }
-            other => {
-                self.misshapen.push(format!("{name}: expected f32, f16 or bf16, found {other:?}"));
-                None
-            }
+        let (dtype, values) = (entry.dtype, decode_floats(entry.dtype, &bytes));
+        if values.is_none() {
+            self.misshapen.push(format!("{name}: expected f32, f16 or bf16, found {dtype:?}"));
         }
+        values
     }
 
     /// A digest of every tensor read, or what is wrong with the checkpoint.
@@ -308,7 +305,7 @@ impl Weights {
             .filter(|name| !self.used.contains(name) && !Layout::is_ignored(name))
             .collect();
         if self.missing.is_empty() && self.misshapen.is_empty() && unused.is_empty() {
-            return Ok(self.digest.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect());
+            return Ok(short_hex(self.digest));
         }
         Err(Error::Weights { path: folder.into(), missing: self.missing, misshapen: self.misshapen, unused })
     }

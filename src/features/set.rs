@@ -4,7 +4,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use sha2::{Digest, Sha256};
 
 use super::Embeddings;
-use crate::{Error, Result};
+use crate::{Error, Result, fingerprint::short_hex};
 
 /// Image embeddings with their labels: what every method trains on.
 ///
@@ -90,6 +90,16 @@ impl FeatureSet {
         Tensor::from_data(TensorData::new(labels, [self.len()]), device)
     }
 
+    /// One-hot labels `[len, classes]`, of which `smoothing` is spread evenly over all classes.
+    pub(crate) fn targets(&self, smoothing: f64, device: &Device) -> Tensor<2> {
+        let classes = self.class_names.len();
+        let mut targets = vec![(smoothing / classes as f64) as f32; self.len() * classes];
+        for (row, &label) in self.labels.iter().enumerate() {
+            targets[row * classes + label] += (1.0 - smoothing) as f32;
+        }
+        Tensor::from_data(TensorData::new(targets, [self.len(), classes]), device)
+    }
+
     /// The classes' names, in label order.
     pub fn class_names(&self) -> &[String] {
         &self.class_names
@@ -125,7 +135,7 @@ impl FeatureSet {
         for &label in &self.labels {
             hash.update((label as u64).to_le_bytes());
         }
-        hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+        short_hex(hash)
     }
 
     /// Declares that these images are only ever scored, never trained on or selected with.

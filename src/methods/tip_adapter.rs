@@ -189,13 +189,7 @@ impl FittedTipAdapter {
 
 /// Unit features and one-hot labels: `[shots, dim]` and `[shots, classes]`.
 fn cache(set: &FeatureSet, device: &Device) -> (Tensor<2>, Tensor<2>) {
-    let classes = set.class_names().len();
-    let mut labels = vec![0.0f32; set.len() * classes];
-    for (row, &label) in set.labels().iter().enumerate() {
-        labels[row * classes + label] = 1.0;
-    }
-    let labels = Tensor::from_data(TensorData::new(labels, [set.len(), classes]), device);
-    (set.embeddings().normalised().tensor(device), labels)
+    (set.embeddings().normalised().tensor(device), set.targets(0.0, device))
 }
 
 impl Method for TipAdapter {

@@ -32,13 +32,7 @@ pub(crate) struct Examples {
 impl Examples {
     /// One-hot targets, of which `smoothing` is spread evenly over all classes.
     pub fn new(set: &FeatureSet, smoothing: f64, device: &burn::tensor::Device) -> Self {
-        let classes = set.class_names().len();
-        let mut targets = vec![(smoothing / classes as f64) as f32; set.len() * classes];
-        for (row, &label) in set.labels().iter().enumerate() {
-            targets[row * classes + label] += (1.0 - smoothing) as f32;
-        }
-        let targets = Tensor::from_data(TensorData::new(targets, [set.len(), classes]), device);
-        Self { images: set.embeddings().tensor(device), targets }
+        Self { images: set.embeddings().tensor(device), targets: set.targets(smoothing, device) }
     }
 
     fn len(&self) -> usize {

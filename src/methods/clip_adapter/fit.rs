@@ -5,7 +5,7 @@ use burn::tensor::{Device, Tensor};
 
 use super::{
     ClipAdapter, FittedClipAdapter, Ratio,
-    hoso::{HoldOut, hold_out, sigmoid},
+    hoso::{HoldOut, hold_out, rotations, sigmoid},
 };
 use crate::{
     Error, FeatureSet, Result, Run, Support, TextClassifier,
@@ -89,10 +89,8 @@ impl<'a> Fit<'a> {
         Ok(sigmoid(sum / rotations as f64))
     }
 
-    /// How often a shot of each class can be held out.
     fn rotations(&self) -> usize {
-        let most = self.support.set().class_counts().into_iter().max().unwrap_or(0);
-        if most < 2 { 0 } else { most.min(self.config.hold_outs) }
+        rotations(self.support.set(), self.config.hold_outs)
     }
 
     fn search(&self, session: &mut Session<'_, '_>) -> Result<f64> {

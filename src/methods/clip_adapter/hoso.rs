@@ -76,6 +76,12 @@ impl<F: Fn(&AdaptedClip) -> Result<f64>> Monitor<AdaptedClip> for HoldOut<F> {
     }
 }
 
+/// How often a shot can be held out, up to `limit` times: never where no class has two.
+pub(crate) fn rotations(set: &FeatureSet, limit: usize) -> usize {
+    let most = set.class_counts().into_iter().max().unwrap_or(0);
+    if most < 2 { 0 } else { most.min(limit) }
+}
+
 /// The rows of one shot of each class, and all others. A class with a single shot is never held out.
 pub(crate) fn hold_out(set: &FeatureSet, rotation: usize) -> (Vec<usize>, Vec<usize>) {
     let counts = set.class_counts();

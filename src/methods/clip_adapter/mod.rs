@@ -6,7 +6,7 @@ mod ratio;
 pub use fitted::FittedClipAdapter;
 pub use ratio::Ratio;
 
-pub(super) use hoso::hold_out;
+pub(super) use hoso::{hold_out, rotations};
 
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};

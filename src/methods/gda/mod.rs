@@ -10,7 +10,7 @@ use self::gaussians::Gaussians;
 use super::{
     Fitted, Method, Run, check_fit,
     choice::Choice,
-    clip_adapter::hold_out,
+    clip_adapter::{hold_out, rotations},
     dense::{row_major, unit_rows},
     linear_head::LinearHead,
 };
@@ -82,9 +82,7 @@ fn choose_alpha(support: &Support, classes: &TextClassifier) -> Result<f64> {
     let pairs: Vec<(FeatureSet, FeatureSet)> = match support.validation() {
         Some(validation) => vec![(set.clone(), validation.clone())],
         None => {
-            let most = set.class_counts().into_iter().max().unwrap_or(0);
-            let rotations = if most < 2 { 0 } else { most.min(ROTATIONS) };
-            let halves = (0..rotations).map(|rotation| hold_out(set, rotation));
+            let halves = (0..rotations(set, ROTATIONS)).map(|rotation| hold_out(set, rotation));
             halves.map(|(held_out, kept)| (set.select(&kept), set.select(&held_out))).collect()
         }
     };
