@@ -9,6 +9,7 @@ use burn::tensor::{Device, Tensor};
 use super::{
     BackboneConfig, VisionKind,
     describe::{Description, describe},
+    flex::Lanes,
     resnet::ModifiedResNet,
     text::TextTransformer,
     transformer::BlockShape,
@@ -21,11 +22,11 @@ use crate::{
     input::{EndOfText, Preprocess, Tokenized, Tokenizer},
 };
 
-/// Images encoded at once: enough to fill the cores, few enough to stay in the cache.
-const IMAGE_BATCH: usize = 16;
+/// Images that one lane encodes at once: enough for good products, few enough to stay in the cache.
+const IMAGE_BATCH: usize = 8;
 
-/// Texts encoded at once.
-const TEXT_BATCH: usize = 64;
+/// Texts that one lane encodes at once.
+const TEXT_BATCH: usize = 32;
 
 /// A pretrained CLIP, frozen: pixels and sentences in, embeddings out.
 ///
@@ -57,6 +58,7 @@ pub struct ClipBackbone {
     preprocess: Preprocess,
     config: BackboneConfig,
     identity: String,
+    lanes: Lanes,
     device: Device,
 }
 
@@ -113,6 +115,7 @@ impl ClipBackbone {
             preprocess,
             config,
             identity,
+            lanes: Lanes::new(&device),
             device,
         })
     }
@@ -151,14 +154,47 @@ impl ClipBackbone {
     /// # Panics
     /// If the pixels have another shape.
     pub fn image_embeddings(&self, pixels: Tensor<4>) -> Tensor<2> {
-        let features = match &self.vision.tower {
+        self.lanes.encode(pixels.dims()[0], |images| {
+            let features = self.image_features(pixels.clone().slice([images]));
+            let embeddings = features.matmul(self.vision.projection.clone());
+            match &self.vision.bias {
+                Some(bias) => embeddings + bias.clone().unsqueeze(),
+                None => embeddings,
+            }
+        })
+    }
+
+    /// Image features before the projection, which ProLIP and other white-box methods take.
+    ///
+    /// # Shapes
+    /// - `pixels`: as for [`image_embeddings`](Self::image_embeddings)
+    /// - returns: `[batch, features]`
+    ///
+    /// # Panics
+    /// If the pixels have another shape.
+    pub fn image_features(&self, pixels: Tensor<4>) -> Tensor<2> {
+        match &self.vision.tower {
             VisionTower::Vit(tower) => tower.forward(pixels),
             VisionTower::ResNet(tower) => tower.forward(pixels),
-        };
-        let embeddings = features.matmul(self.vision.projection.clone());
-        match &self.vision.bias {
-            Some(bias) => embeddings + bias.clone().unsqueeze(),
-            None => embeddings,
+        }
+    }
+
+    /// The features of the patches after a ViT's last block, row after row, without norm and projection: what
+    /// transformers calls `last_hidden_state` without the class token.
+    ///
+    /// # Shapes
+    /// - `pixels`: as for [`image_embeddings`](Self::image_embeddings)
+    /// - returns: `[batch, patches, width]`
+    ///
+    /// # Errors
+    /// [`Error::Setting`] if the image tower is a ResNet, which has no patches.
+    ///
+    /// # Panics
+    /// If the pixels have another shape.
+    pub fn patch_features(&self, pixels: Tensor<4>) -> Result<Tensor<3>> {
+        match &self.vision.tower {
+            VisionTower::Vit(tower) => Ok(tower.patches(pixels)),
+            VisionTower::ResNet(_) => Err(Error::setting("image tower", "a ViT", "a ResNet")),
         }
     }
 
@@ -168,7 +204,10 @@ impl ClipBackbone {
     /// - `tokens`: `[texts, context]`
     /// - returns: `[texts, embed_dim]`
     pub fn text_embeddings(&self, tokens: &Tokenized) -> Tensor<2> {
-        self.text.forward(tokens).matmul(self.text_projection.clone())
+        self.lanes.encode(tokens.ids.len(), |texts| {
+            let tokens = tokens.select(&texts.collect::<Vec<_>>());
+            self.text.forward(&tokens).matmul(self.text_projection.clone())
+        })
     }
 
     /// Reads, preprocesses and encodes image files, in order. Not normalised.
@@ -178,7 +217,7 @@ impl ClipBackbone {
     /// finite.
     pub fn encode_images(&self, files: &[impl AsRef<Path>]) -> Result<Embeddings> {
         let mut values = Vec::with_capacity(files.len() * self.config.embed_dim);
-        for files in files.chunks(IMAGE_BATCH) {
+        for files in files.chunks(IMAGE_BATCH * self.lanes.count()) {
             let pixels = self.preprocess.load(files, &self.device)?;
             values.extend(to_host(self.image_embeddings(pixels))?);
         }
@@ -191,11 +230,18 @@ impl ClipBackbone {
     /// As [`Tokenizer::encode`]; [`Error::Execution`] if the device fails; [`Error::Data`] if an embedding is not
     /// finite.
     pub fn encode_texts(&self, texts: &[impl AsRef<str>]) -> Result<Embeddings> {
-        let mut values = Vec::with_capacity(texts.len() * self.config.embed_dim);
-        for texts in texts.chunks(TEXT_BATCH) {
-            values.extend(to_host(self.text_embeddings(&self.tokenizer.encode(texts)?))?);
+        let (tokens, dim) = (self.tokenizer.encode(texts)?, self.config.embed_dim);
+        // Texts of like length share a batch, so that few tokens are computed only to be left out.
+        let mut order: Vec<usize> = (0..texts.len()).collect();
+        order.sort_by_key(|&text| tokens.ends[text]);
+        let mut values = vec![0.0; texts.len() * dim];
+        for batch in order.chunks(TEXT_BATCH * self.lanes.count()) {
+            let embeddings = to_host(self.text_embeddings(&tokens.select(batch)))?;
+            for (embedding, &text) in embeddings.chunks_exact(dim).zip(batch) {
+                values[text * dim..][..dim].copy_from_slice(embedding);
+            }
         }
-        Embeddings::new(values, self.config.embed_dim)
+        Embeddings::new(values, dim)
     }
 
     /// The zero-shot classifier of these classes: every template with every class name.
@@ -282,12 +328,12 @@ fn load_text(weights: &mut Weights, layout: Layout, config: &BackboneConfig) -> 
 
 /// The part of the identity that is not in the weights.
 fn describe_input(config: &BackboneConfig, preprocess: &Preprocess) -> String {
-    let Preprocess { resize, crop, rounding, mean, std } = preprocess;
+    let Preprocess { resize, crop, resampling, rounding, mean, std } = preprocess;
     let activation = match &config.vision.kind {
         VisionKind::Vit { activation, .. } => format!("{activation:?}"),
         VisionKind::ResNet { .. } => format!("ResNet {:?}", config.text.activation),
     };
-    format!("{activation} {resize}/{crop} {rounding:?} mean {mean:?} std {std:?}")
+    format!("{activation} {resize}/{crop} {resampling:?} {rounding:?} mean {mean:?} std {std:?}")
 }
 
 /// One file, or the shards that an index names.

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{BackboneConfig, TextConfig, TowerActivation, VisionConfig, VisionKind, weights::Layout};
 use crate::{
     Error, Result,
-    input::{CropRounding, Preprocess},
+    input::{CropRounding, Preprocess, Resampling},
 };
 
 /// Everything a checkpoint's JSON files say.
@@ -160,10 +160,15 @@ fn hugging_face_layout(folder: &Path) -> Result<Description> {
     })
 }
 
+/// The number that Pillow, and so `preprocessor_config.json`, has for bicubic.
+const PILLOW_BICUBIC: u64 = 3;
+
 /// `size` and `crop_size` are a number in old files, and an object in new ones.
 fn hugging_face_preprocess(path: &Path, image_size: usize) -> Result<Preprocess> {
     #[derive(Deserialize)]
     struct Processor {
+        image_processor_type: Option<String>,
+        resample: Option<u64>,
         #[serde(default)]
         size: Value,
         #[serde(default)]
@@ -174,8 +179,18 @@ fn hugging_face_preprocess(path: &Path, image_size: usize) -> Result<Preprocess>
     let processor: Processor = json(path)?;
     let pixels =
         |value: &Value, key: &str| value.as_u64().or_else(|| value[key].as_u64()).map(|side| side as usize);
+    if let Some(resample) = processor.resample.filter(|&resample| resample != PILLOW_BICUBIC) {
+        return Err(Error::Malformed {
+            path: path.into(),
+            part: "resample".into(),
+            expected: format!("{PILLOW_BICUBIC}, bicubic"),
+            found: resample.to_string(),
+        });
+    }
+    let by_pillow = processor.image_processor_type.is_some_and(|name| name.ends_with("Pil"));
     let default = Preprocess::default();
     Ok(Preprocess {
+        resampling: if by_pillow { Resampling::Pillow } else { Resampling::Torchvision },
         resize: pixels(&processor.size, "shortest_edge").unwrap_or(image_size),
         crop: pixels(&processor.crop_size, "height").unwrap_or(image_size),
         rounding: CropRounding::Down,
@@ -224,6 +239,8 @@ struct OpenClipText {
 struct OpenClipPreprocess {
     mean: Option<[f32; 3]>,
     std: Option<[f32; 3]>,
+    interpolation: Option<String>,
+    resize_mode: Option<String>,
 }
 
 fn open_clip_layout(path: &Path) -> Result<Description> {
@@ -255,6 +272,14 @@ fn open_clip_layout(path: &Path) -> Result<Description> {
         }
         (layers, _) => return Err(malformed("vision_cfg", "a ViT's or a ResNet's layers", layers)),
     };
+    for (part, found, only) in [
+        ("interpolation", &preprocess_cfg.interpolation, "bicubic"),
+        ("resize_mode", &preprocess_cfg.resize_mode, "shortest"),
+    ] {
+        if let Some(found) = found.as_ref().filter(|found| *found != only) {
+            return Err(malformed(part, only, &Value::from(found.as_str())));
+        }
+    }
     let (text, default) = (&model.text_cfg, Preprocess::default());
     Ok(Description {
         layout: Layout::OpenClip,
@@ -276,6 +301,7 @@ fn open_clip_layout(path: &Path) -> Result<Description> {
         preprocess: Preprocess {
             resize: vision.image_size,
             crop: vision.image_size,
+            resampling: Resampling::Pillow,
             rounding: CropRounding::HalfEven,
             mean: preprocess_cfg.mean.unwrap_or(default.mean),
             std: preprocess_cfg.std.unwrap_or(default.std),

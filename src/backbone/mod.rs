@@ -3,6 +3,7 @@
 mod clip;
 mod config;
 mod describe;
+mod flex;
 mod resnet;
 mod text;
 mod transformer;

@@ -5,7 +5,10 @@ use burn::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::weights::{BlockNames, Weights};
+use super::{
+    flex::activate,
+    weights::{BlockNames, Weights},
+};
 
 /// The non-linearity inside a tower.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +22,10 @@ pub enum TowerActivation {
 
 impl TowerActivation {
     fn forward(self, x: Tensor<3>) -> Tensor<3> {
+        activate(x, self).unwrap_or_else(|x| self.forward_in_tensors(x))
+    }
+
+    pub(super) fn forward_in_tensors(self, x: Tensor<3>) -> Tensor<3> {
         match self {
             Self::QuickGelu => x.clone() * activation::sigmoid(x.mul_scalar(1.702)),
             Self::Gelu => activation::gelu(x),
@@ -70,20 +77,29 @@ impl Block {
 
     /// `[batch, tokens, width]` to the same.
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let x = x.clone() + self.attend(self.norm1.forward(x));
+        let tokens = x.dims()[1];
+        self.forward_first(x, tokens)
+    }
+
+    /// What [`forward`](Self::forward) makes of the first `count` tokens: `[batch, count, width]`. Of a last block,
+    /// the rest is never looked at.
+    pub fn forward_first(&self, x: Tensor<3>, count: usize) -> Tensor<3> {
+        let attended = self.attend(self.norm1.forward(x.clone()), count);
+        let x = x.narrow(1, 0, count) + attended;
         let hidden = self.activation.forward(self.fc1.forward(self.norm2.forward(x.clone())));
         x + self.fc2.forward(hidden)
     }
 
-    fn attend(&self, x: Tensor<3>) -> Tensor<3> {
+    fn attend(&self, x: Tensor<3>, count: usize) -> Tensor<3> {
         let [batch, tokens, width] = x.dims();
         let head = width / self.heads;
         let qkv = self.qkv.forward(x).reshape([batch, tokens, 3, self.heads, head]);
         let qkv = qkv.permute([2, 0, 3, 1, 4]); // [3, batch, heads, tokens, head]
         let part = |index: usize| -> Tensor<4> { qkv.clone().narrow(0, index, 1).squeeze_dim(0) };
+        let queries = part(0).narrow(2, 0, count);
         let options = AttentionModuleOptions { is_causal: self.causal, ..Default::default() };
-        let mixed = attention(part(0), part(1), part(2), None, None, options); // [batch, heads, tokens, head]
-        self.out.forward(mixed.swap_dims(1, 2).reshape([batch, tokens, width]))
+        let mixed = attention(queries, part(1), part(2), None, None, options); // [batch, heads, count, head]
+        self.out.forward(mixed.swap_dims(1, 2).reshape([batch, count, width]))
     }
 }
 

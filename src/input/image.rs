@@ -1,16 +1,19 @@
 use std::{io, path::Path};
 
 use burn::tensor::{Device, Tensor, TensorData};
-use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer, images::TypedImage, pixels::F32x3};
 use image::{DynamicImage, ImageError, ImageReader, Limits, RgbImage};
 
+use super::{
+    jpeg,
+    resample::{Resampling, bicubic},
+};
 use crate::{Error, Result};
 
 /// No image of a data set is this wide, and one that says so is not decoded.
-const MAX_SIDE: u32 = 1 << 15;
+pub(super) const MAX_SIDE: u32 = 1 << 15;
 
 /// Bytes that decoding one image may take.
-const MAX_BYTES: u64 = 1 << 30;
+pub(super) const MAX_BYTES: u64 = 1 << 30;
 
 /// Which pixel a centre crop starts at when the margin is odd.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -22,13 +25,14 @@ pub enum CropRounding {
     HalfEven,
 }
 
-/// How pixels become the image tower's input: short side to `resize` with PIL's antialiased bicubic, the centre
+/// How pixels become the image tower's input: short side to `resize` with the antialiased bicubic, the centre
 /// square of `crop`, then `(x / 255 - mean) / std`.
 ///
 /// | Name | Default | Range | Meaning |
 /// | --- | --- | --- | --- |
 /// | `resize` | 224 | `crop` or more | short side after resizing, in pixels |
 /// | `crop` | 224 | 1 or more | side of the square that is kept, in pixels |
+/// | `resampling` | Pillow | | whose arithmetic resizing follows, to the bit |
 /// | `rounding` | down | | where the crop starts when the margin is odd |
 /// | `mean`, `std` | CLIP's | std above 0 | per channel, of values 0..=1 |
 #[derive(Debug, Clone, PartialEq)]
@@ -37,6 +41,8 @@ pub struct Preprocess {
     pub resize: usize,
     /// Side of the square that is kept, in pixels.
     pub crop: usize,
+    /// Whose arithmetic resizing follows.
+    pub resampling: Resampling,
     /// Where the crop starts when the margin is odd.
     pub rounding: CropRounding,
     /// Subtracted from each channel.
@@ -51,6 +57,7 @@ impl Default for Preprocess {
         Self {
             resize: 224,
             crop: 224,
+            resampling: Resampling::Pillow,
             rounding: CropRounding::Down,
             mean: [0.48145466, 0.4578275, 0.40821073],
             std: [0.26862954, 0.26130258, 0.27577711],
@@ -107,40 +114,31 @@ impl Preprocess {
     /// [`Error::Setting`] if a setting is out of range; [`Error::Data`] if the image has no pixel.
     pub fn pixels(&self, image: &RgbImage) -> Result<Vec<f32>> {
         self.validate()?;
-        let resized = self.resized(image)?;
-        let (width, height) = (resized.width() as usize, resized.height() as usize);
-        let (left, top) = (self.margin(width), self.margin(height));
-        let bytes = resized.as_raw();
-        let mut values = Vec::with_capacity(3 * self.crop * self.crop);
+        let size = self.resized(image)?;
+        let (left, top) = (self.margin(size.0), self.margin(size.1));
+        let bytes = bicubic(image, size, left..left + self.crop, top..top + self.crop, self.resampling);
+        let mut values = Vec::with_capacity(bytes.len());
         for channel in 0..3 {
             let (mean, std) = (self.mean[channel], self.std[channel]);
-            for y in top..top + self.crop {
-                let row = &bytes[3 * (y * width + left)..][..3 * self.crop];
-                values.extend(
-                    row[channel..].iter().step_by(3).map(|&byte| (f32::from(byte) / 255.0 - mean) / std),
-                );
-            }
+            let level = |&byte: &u8| (f32::from(byte) / 255.0 - mean) / std;
+            values.extend(bytes[channel..].iter().step_by(3).map(level));
         }
         Ok(values)
     }
 
-    /// The short side becomes `resize`; the long one is cut off to a whole pixel, as the reference does.
-    fn resized(&self, image: &RgbImage) -> Result<RgbImage> {
-        let (width, height) = image.dimensions();
+    /// Width and height after resizing: the short side becomes `resize`, and the long one is cut off to a whole
+    /// pixel, as the reference does.
+    fn resized(&self, image: &RgbImage) -> Result<(usize, usize)> {
+        let (width, height) = (image.width() as usize, image.height() as usize);
         if width == 0 || height == 0 {
             return Err(Error::data("image", "at least one pixel", format!("{width} x {height}")));
         }
-        let long = |long: u32, short: u32| (self.resize as u64 * u64::from(long) / u64::from(short)) as u32;
-        let short = self.resize as u32;
-        let (new_width, new_height) =
-            if width <= height { (short, long(height, width)) } else { (long(width, height), short) };
-        if new_width.max(new_height) > 16 * MAX_SIDE {
-            return Err(Error::data("image", "sides that differ less", format!("{width} x {height}")));
-        }
-        // PIL resizes one axis after the other and rounds to 8 bits in between; so must we.
-        let wide = resize_once(image.as_raw(), (width, height), (new_width, height))?;
-        let bytes = resize_once(&wide, (new_width, height), (new_width, new_height))?;
-        Ok(RgbImage::from_raw(new_width, new_height, bytes).unwrap_or_default())
+        let long = |long: usize, short: usize| self.resize * long / short;
+        Ok(if width <= height {
+            (self.resize, long(height, width))
+        } else {
+            (long(width, height), self.resize)
+        })
     }
 
     fn margin(&self, side: usize) -> usize {
@@ -152,29 +150,11 @@ impl Preprocess {
     }
 }
 
-/// Resizes RGB bytes along one axis with the antialiased cubic of a = -0.5, in f32, and rounds half up. The
-/// library's own 8-bit path has coefficients of 16 bits, and is up to three levels off.
-fn resize_once(
-    bytes: &[u8],
-    (width, height): (u32, u32),
-    (new_width, new_height): (u32, u32),
-) -> Result<Vec<u8>> {
-    if (width, height) == (new_width, new_height) {
-        return Ok(bytes.to_vec());
-    }
-    let failed = |error: String| Error::data("image", "one that can be resized", error);
-    let pixels = bytes.as_chunks().0.iter().map(|pixel: &[u8; 3]| F32x3::new(pixel.map(f32::from))).collect();
-    let source = TypedImage::from_pixels(width, height, pixels).map_err(|error| failed(error.to_string()))?;
-    let mut resized = TypedImage::<F32x3>::new(new_width, new_height);
-    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::CatmullRom));
-    Resizer::new()
-        .resize_typed(&source, &mut resized, &options)
-        .map_err(|error| failed(error.to_string()))?;
-    Ok(resized.pixels().iter().flat_map(|pixel| pixel.0).map(|value| (value + 0.5) as u8).collect())
-}
-
 /// Reads an image file as RGB.
 fn decode(path: &Path) -> Result<RgbImage> {
+    if let Some(image) = jpeg::decode(path)? {
+        return Ok(image);
+    }
     let failed = |error: ImageError| match error {
         ImageError::IoError(source) if source.kind() == io::ErrorKind::NotFound => {
             Error::Read { path: path.into(), source }

@@ -2,10 +2,13 @@
 
 mod folder;
 mod image;
+mod jpeg;
+mod resample;
 mod tokenizer;
 
 pub use folder::ImageFolder;
 pub use image::{CropRounding, Preprocess};
+pub use resample::Resampling;
 pub use tokenizer::{Tokenized, Tokenizer};
 
 pub(crate) use tokenizer::EndOfText;

@@ -29,6 +29,16 @@ pub struct Tokenized {
     pub ends: Vec<usize>,
 }
 
+impl Tokenized {
+    /// Some of the texts, in the order of `texts`.
+    pub(crate) fn select(&self, texts: &[usize]) -> Self {
+        Self {
+            ids: texts.iter().map(|&text| self.ids[text].clone()).collect(),
+            ends: texts.iter().map(|&text| self.ends[text]).collect(),
+        }
+    }
+}
+
 impl Tokenizer {
     /// Opens a `tokenizer.json` for texts of `context` tokens.
     pub(crate) fn open(path: &Path, context: usize, pad: Option<&str>, pooling: EndOfText) -> Result<Self> {

@@ -1,6 +1,6 @@
 """Tiny golden CLIP models, made by the reference libraries, for testing the Rust towers.
 
-Writes, beside itself: `images/`, `images.json` and four model folders, each with weights, configs, a
+Writes, beside itself: `images/`, `images.json` and five model folders, each with weights, configs, a
 tokenizer, `texts.json` and `expected.safetensors` (what the reference computes in f32 from the weights
 as they were stored). Everything is random-initialised from fixed seeds; nothing is downloaded, and a
 second run writes the same bytes.
@@ -10,8 +10,11 @@ second run writes the same bytes.
     python export.py
 
 Images are opened with `.convert("RGB")` (alpha dropped, not composited), then go through the layout's own
-preprocessing: `CLIPImageProcessorPil` for Hugging Face, `image_transform_v2` for open_clip. These differ
-in the centre crop: floor((long - s) / 2) there, round-half-even((long - s) / 2) here.
+preprocessing: transformers' image processor for Hugging Face, `image_transform_v2` for open_clip. These differ
+in the centre crop: floor((long - s) / 2) there, round-half-even((long - s) / 2) here. transformers resizes with
+torchvision's arithmetic unless preprocessor_config.json names `CLIPImageProcessorPil`; `hf_gelu_patch14` does.
+
+Where the pixels would be large, `pixel_levels` holds their 8 bits in place of `pixel_values`.
 """
 import gzip
 import json
@@ -28,7 +31,7 @@ from open_clip.tokenizer import SimpleTokenizer, bytes_to_unicode
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 from safetensors.torch import save_file
-from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
+from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTokenizer
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 ROOT = Path(__file__).resolve().parent
@@ -157,6 +160,12 @@ def save_expected(folder: Path, tensors: dict[str, torch.Tensor], logit_scale: t
     image, text = (torch.nn.functional.normalize(tensors[k], dim=-1) for k in ("image_embeds", "text_embeds"))
     tensors["logits_per_image"] = logit_scale.exp() * image @ text.T
     assert all(torch.isfinite(t).all() for t in tensors.values())
+    if tensors["pixel_values"].shape[-1] > 300:
+        mean, std = (torch.tensor(v).view(3, 1, 1) for v in (CLIP_MEAN, CLIP_STD))
+        pixels = tensors.pop("pixel_values")
+        levels = ((pixels * std + mean) * 255).round()
+        assert torch.allclose((levels / 255 - mean) / std, pixels, atol=1e-6)
+        tensors["pixel_levels"] = levels.to(torch.uint8)
     save_file({k: v.contiguous() for k, v in tensors.items()}, folder / "expected.safetensors")
     (folder / "texts.json").write_text(json.dumps(TEXTS, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
@@ -167,8 +176,8 @@ def write_json(path: Path, value: dict) -> None:
 
 @torch.no_grad()
 def export_hf(name: str, seed: int, images: list, vision: dict, text: dict, dim: int, old_style: bool) -> None:
-    """`old_style`: f32 shards, `position_ids` among the weights and integer sizes, as older hub files have;
-    otherwise one f16 file and today's preprocessor_config.json."""
+    """`old_style`: f32 shards, `position_ids` among the weights and integer sizes, as older hub files have, resized
+    by torchvision; otherwise one f16 file and today's preprocessor_config.json, resized by Pillow."""
     folder, size, context = ROOT / name, vision["image_size"], text["max_position_embeddings"]
     tokenizer = hf_tokenizer(folder, context)
     ids = dict(vocab_size=len(VOCAB), bos_token_id=SOT, eos_token_id=EOT, pad_token_id=EOT)
@@ -181,13 +190,13 @@ def export_hf(name: str, seed: int, images: list, vision: dict, text: dict, dim:
         preprocess = dict(feature_extractor_type="CLIPFeatureExtractor", crop_size=size, size=size)
     else:
         model.half().save_pretrained(folder)
-        preprocess = dict(image_processor_type="CLIPImageProcessor", crop_size=dict(height=size, width=size))
+        preprocess = dict(image_processor_type="CLIPImageProcessorPil", crop_size=dict(height=size, width=size))
         preprocess |= dict(size=dict(shortest_edge=size), do_convert_rgb=True, do_rescale=True, rescale_factor=1 / 255)
     preprocess |= dict(do_resize=True, resample=3, do_center_crop=True, do_normalize=True)
     write_json(folder / "preprocessor_config.json", preprocess | dict(image_mean=CLIP_MEAN, image_std=CLIP_STD))
 
     model = CLIPModel.from_pretrained(folder, dtype=torch.float32).eval()
-    processor = CLIPImageProcessorPil.from_pretrained(folder)
+    processor = (CLIPImageProcessor if old_style else CLIPImageProcessorPil).from_pretrained(folder)
     pixels = processor([i.convert("RGB") for i in images], return_tensors="pt")["pixel_values"]
     tokens = tokenizer(TEXTS, padding="max_length", truncation=True, max_length=context, return_tensors="pt")
     embedded = model.vision_model.pre_layrnorm(model.vision_model.embeddings(pixels))
@@ -247,7 +256,7 @@ def export_open_clip(name: str, seed: int, images: list, model_cfg: dict, prepro
 def main() -> None:
     torch.set_num_threads(1)
     images = draw_images()
-    for name in ("hf_gelu_patch14", "hf_336ish", "openclip_vit", "openclip_resnet"):
+    for name in ("hf_gelu_patch14", "hf_sharded", "hf_336", "openclip_vit", "openclip_resnet"):
         shutil.rmtree(ROOT / name, ignore_errors=True)
         (ROOT / name).mkdir()
 
@@ -260,7 +269,9 @@ def main() -> None:
     export_hf("hf_gelu_patch14", 1, images, vision, text, 24, old_style=False)
     vision = tower("quick_gelu", 24, 3, 64, eps=1e-3) | dict(image_size=60, patch_size=12)
     text = tower("quick_gelu", 16, 2, 48, eps=1e-3) | dict(max_position_embeddings=16)
-    export_hf("hf_336ish", 2, images, vision, text, 20, old_style=True)
+    export_hf("hf_sharded", 2, images, vision, text, 20, old_style=True)
+    vision = tower("quick_gelu", 16, 2, 32, eps=1e-5) | dict(image_size=336, patch_size=14)
+    export_hf("hf_336", 4, images[:1], vision, text, 20, old_style=True)
 
     text = dict(context_length=32, vocab_size=len(VOCAB), width=16, heads=4, layers=2)
     vision = dict(image_size=32, layers=2, width=32, head_width=16, mlp_ratio=2.7, patch_size=8)

@@ -134,7 +134,7 @@ fn photos_become_features_and_features_an_adapter() {
         fs::copy(golden.join("images").join(image), class.join(image)).unwrap();
     }
     let out = folder.path().join("photos.safetensors");
-    let backbone = golden.join("hf_336ish");
+    let backbone = golden.join("hf_sharded");
     let arguments = [
         "--backbone",
         backbone.to_str().unwrap(),

@@ -1,0 +1,158 @@
+//! What the towers do differently on Flex, Burn's CPU backend: one part of the batch a thread, and the
+//! non-linearity as one pass that the compiler turns into vector instructions.
+//!
+//! Threads inside a product wait for each other at the end of each; threads with an image each do not.
+
+use std::{fmt, sync::Arc, thread};
+
+use burn::tensor::{Device, Tensor};
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
+use super::TowerActivation;
+
+/// Whether tensors of this device are Flex's, and so already in this process's memory.
+pub(super) fn is_flex(device: &Device) -> bool {
+    #[cfg(feature = "flex")]
+    return *device == Device::flex();
+    #[cfg(not(feature = "flex"))]
+    return false;
+}
+
+/// Threads that each encode a part of a batch. None on devices that share the work out themselves.
+#[derive(Clone)]
+pub(super) struct Lanes(Arc<[ThreadPool]>);
+
+impl Lanes {
+    pub fn new(device: &Device) -> Self {
+        let count = if is_flex(device) { thread::available_parallelism().map_or(1, usize::from) } else { 1 };
+        // Each lane is a pool of one: what runs in it finds no other thread to share a product with.
+        let pools = (0..count).filter_map(|_| ThreadPoolBuilder::new().num_threads(1).build().ok());
+        Self(pools.collect())
+    }
+
+    /// How many parts of a batch are encoded side by side.
+    pub fn count(&self) -> usize {
+        self.0.len().max(1)
+    }
+
+    /// The rows that `encode` makes of `0..rows`, which it gets in as many consecutive ranges as there are lanes.
+    pub fn encode(
+        &self,
+        rows: usize,
+        encode: impl Fn(std::ops::Range<usize>) -> Tensor<2> + Sync,
+    ) -> Tensor<2> {
+        let (count, encode) = (self.count().min(rows), &encode);
+        if count < 2 {
+            return encode(0..rows);
+        }
+        let bound = |lane: usize| lane * rows / count;
+        let parts = thread::scope(|scope| {
+            let lanes: Vec<_> = (0..count)
+                .zip(self.0.iter())
+                .map(|(lane, pool)| {
+                    scope.spawn(move || pool.install(|| encode(bound(lane)..bound(lane + 1))))
+                })
+                .collect();
+            let join = |lane: thread::ScopedJoinHandle<'_, _>| {
+                lane.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            };
+            lanes.into_iter().map(join).collect()
+        });
+        Tensor::cat(parts, 0)
+    }
+}
+
+impl fmt::Debug for Lanes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Lanes({})", self.count())
+    }
+}
+
+/// The non-linearity in one pass over memory. Where the tensor's own operations must do, on other devices, while
+/// gradients are recorded, and in half precision, `x` comes back.
+pub(super) fn activate(x: Tensor<3>, activation: TowerActivation) -> Result<Tensor<3>, Tensor<3>> {
+    let device = x.device();
+    if !is_flex(&device) || x.is_autodiff() || x.dtype() != burn::tensor::DType::F32 {
+        return Err(x);
+    }
+    let mut data = x.into_data(); // moves the memory, unless somebody else holds it too
+    if let Ok(values) = data.as_mut_slice::<f32>() {
+        match activation {
+            TowerActivation::QuickGelu => values.iter_mut().for_each(|x| *x = quick_gelu(*x)),
+            TowerActivation::Gelu => values.iter_mut().for_each(|x| *x = gelu(*x)),
+        }
+    }
+    Ok(Tensor::from_data(data, &device))
+}
+
+/// `x sigmoid(1.702 x)`.
+fn quick_gelu(x: f32) -> f32 {
+    x / (1.0 + exp(-1.702 * x))
+}
+
+/// `x Phi(x)`, in which `erf` is formula 7.1.26 of Abramowitz and Stegun, off by at most 1.5e-7.
+fn gelu(x: f32) -> f32 {
+    let z = x.abs() * std::f32::consts::FRAC_1_SQRT_2;
+    let t = 1.0 / (1.0 + 0.327_591_1 * z);
+    let series = (1.061_405_4 * t - 1.453_152) * t + 1.421_413_7;
+    let tail = ((series * t - 0.284_496_74) * t + 0.254_829_6) * t * exp(-z * z); // 1 - erf(z)
+    0.5 * (x + x.abs() * (1.0 - tail))
+}
+
+/// `e^x` to about 2e-7 relative, without a branch or a call, so that loops over it become vector instructions.
+fn exp(x: f32) -> f32 {
+    /// Adding it leaves the nearest integer in the low bits of the mantissa.
+    const ROUND: f32 = 12_582_912.0;
+    let x = x.clamp(-87.0, 88.0);
+    let shifted = x * std::f32::consts::LOG2_E + ROUND;
+    let power = shifted - ROUND;
+    // ln 2 in two parts, of which the first has so few bits that the product is exact.
+    let rest = x - power * 0.693_359_4 + power * 2.121_944_4e-4;
+    let series =
+        (((((rest / 720.0 + 1.0 / 120.0) * rest + 1.0 / 24.0) * rest + 1.0 / 6.0) * rest + 0.5) * rest + 1.0)
+            * rest
+            + 1.0;
+    series * f32::from_bits(shifted.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127) << 23)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn samples() -> impl Iterator<Item = f32> {
+        (-40_000..=40_000).map(|step| step as f32 / 2_000.0)
+    }
+
+    #[test]
+    fn the_exponential_is_exact_to_the_last_bits() {
+        for x in samples().chain([-87.0, 88.0]) {
+            let exact = f64::from(x).exp();
+            assert!((f64::from(exp(x)) - exact).abs() < 4e-7 * exact, "{x}: {} {exact}", exp(x));
+        }
+        assert!(exp(-1e9) < 1e-37 && exp(1e9) > 1e38 && exp(0.0) == 1.0);
+    }
+
+    #[test]
+    fn the_activations_are_burns() {
+        let device = Device::flex();
+        let x = Tensor::<1>::from_floats(samples().collect::<Vec<f32>>().as_slice(), &device);
+        let x = x.reshape([1, 1, -1]);
+        for activation in [TowerActivation::QuickGelu, TowerActivation::Gelu] {
+            let here = activate(x.clone(), activation).unwrap();
+            let there = activation.forward_in_tensors(x.clone());
+            let difference = (here - there).abs().max().into_scalar::<f32>();
+            assert!(difference < 2e-6, "{activation:?}: {difference}");
+        }
+    }
+
+    #[test]
+    fn lanes_keep_the_order_of_rows() {
+        let device = Device::flex();
+        let lanes = Lanes::new(&device);
+        for rows in [1, 2, 3, 17] {
+            let x = Tensor::<1, burn::tensor::Int>::arange(0..rows as i64, &device).float().reshape([-1, 1]);
+            let same = lanes.encode(rows, |range| x.clone().slice([range]));
+            assert_eq!(same.to_data(), x.to_data());
+        }
+    }
+}

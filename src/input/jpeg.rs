@@ -1,0 +1,44 @@
+//! Colour JPEGs as PIL and torchvision decode them.
+
+use std::{
+    fs::File,
+    io::{BufReader, Read},
+    path::Path,
+};
+
+use image::RgbImage;
+use jpeg_decoder::{Decoder, PixelFormat};
+
+use super::image::{MAX_BYTES, MAX_SIDE};
+use crate::{Error, Result};
+
+/// The first bytes of every JPEG: start of image, and the start of the next marker.
+const MAGIC: [u8; 3] = [0xff, 0xd8, 0xff];
+
+/// Decodes a three-channel JPEG, and leaves every other file to the general reader.
+///
+/// Most photos store colour at half the resolution. libjpeg interpolates it with a triangle filter, and CLIP was
+/// trained on what it makes of them; this decoder does the same, the general one does not, which turns a feature by
+/// ten times the angle.
+pub(super) fn decode(path: &Path) -> Result<Option<RgbImage>> {
+    let read = |source| Error::Read { path: path.into(), source };
+    let failed = |reason: String| Error::Image { path: path.into(), reason };
+    let mut file = File::open(path).map_err(read)?;
+    let mut magic = Vec::new();
+    file.by_ref().take(MAGIC.len() as u64).read_to_end(&mut magic).map_err(read)?;
+    if magic != MAGIC {
+        return Ok(None);
+    }
+    let mut decoder = Decoder::new(BufReader::new(MAGIC.chain(file)));
+    decoder.set_max_decoding_buffer_size(MAX_BYTES as usize);
+    decoder.read_info().map_err(|error| failed(error.to_string()))?;
+    let Some(info) = decoder.info().filter(|info| info.pixel_format == PixelFormat::RGB24) else {
+        return Ok(None);
+    };
+    let (width, height) = (u32::from(info.width), u32::from(info.height));
+    if width.max(height) > MAX_SIDE {
+        return Err(failed(format!("{width} x {height} pixels: at most {MAX_SIDE} a side are read")));
+    }
+    let bytes = decoder.decode().map_err(|error| failed(error.to_string()))?;
+    RgbImage::from_raw(width, height, bytes).map(Some).ok_or_else(|| failed("too few pixels".into()))
+}
