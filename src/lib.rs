@@ -70,5 +70,6 @@ pub use evaluate::{Protocol, Report};
 pub use features::{FeatureFile, FeatureSet, Support, TestSet, TextClassifier};
 pub use fingerprint::Fingerprint;
 pub use methods::{
-    ClipAdapter, Fitted, FittedClipAdapter, Gda, Method, ProKeR, Progress, Run, SsText, TipAdapter, ZeroShot,
+    Clap, ClipAdapter, CrossModal, Fitted, FittedClipAdapter, Gda, Method, ProKeR, Progress, Rla, Run,
+    SsText, TaskRes, TipAdapter, TipAdapterF, ZeroShot,
 };

@@ -5,7 +5,7 @@ use burn::{
 };
 
 use super::{Activation, Adapter, ResidualFusion};
-use crate::features::{contrastive_logits, normalise, norms};
+use crate::features::{contrastive_logits, normalise, normalise_slope, norms};
 
 /// One adapted side of CLIP: `normalise(r A(x) + (1 - r) x)`.
 #[derive(Module, Debug)]
@@ -89,8 +89,24 @@ impl AdaptedClip {
 
 /// `-mean_i sum_c t_ic log softmax(l_i)_c`: `[batch, classes]` twice to `[1]`.
 pub(crate) fn cross_entropy(logits: Tensor<2>, targets: Tensor<2>) -> Tensor<1> {
+    mean_nll(activation::log_softmax(logits, 1), targets)
+}
+
+/// The cross-entropy of `logits = scale x + constant`, and its slope in `x`: `[1]` and `[batch, classes]`.
+pub(crate) fn cross_entropy_slope(
+    logits: Tensor<2>,
+    targets: Tensor<2>,
+    scale: f64,
+) -> (Tensor<1>, Tensor<2>) {
     let batch = logits.dims()[0] as f64;
-    (activation::log_softmax(logits, 1) * targets).sum().mul_scalar(-1.0 / batch)
+    let log_p = activation::log_softmax(logits, 1);
+    let loss = mean_nll(log_p.clone(), targets.clone());
+    (loss, (log_p.exp() - targets).mul_scalar(scale / batch))
+}
+
+fn mean_nll(log_p: Tensor<2>, targets: Tensor<2>) -> Tensor<1> {
+    let batch = log_p.dims()[0] as f64;
+    (log_p * targets).sum().mul_scalar(-1.0 / batch)
 }
 
 impl Branch {
@@ -116,20 +132,16 @@ impl Branch {
     ) -> (Tensor<1>, GradientsParams) {
         let (down, up) = (&self.adapter.down.weight, &self.adapter.up.weight);
         let (w1, w2) = (down.val().inner(), up.val().inner()); // [dim, hidden], [hidden, dim]
-        let batch = x.dims()[0] as f64;
 
         let h = activation::relu(x.clone().matmul(w1)); // [batch, hidden]
         let a = activation::relu(h.clone().matmul(w2.clone())); // [batch, dim]
         let blend = self.fusion.forward(a.clone(), x.clone());
         let norm = norms(blend.clone()); // [batch, 1]
         let f = blend / norm.clone();
-        let log_p = activation::log_softmax(contrastive_logits(f.clone(), classes.clone(), scale), 1);
-        let loss = (log_p.clone() * targets.clone()).sum().mul_scalar(-1.0 / batch);
+        let logits = contrastive_logits(f.clone(), classes.clone(), scale);
 
-        let d_logits = (log_p.exp() - targets).mul_scalar(scale / batch); // [batch, classes]
-        let d_f = d_logits.matmul(classes);
-        let radial = (d_f.clone() * f.clone()).sum_dim(1); // normalising removes what points along f
-        let d_blend = (d_f - f * radial) / norm;
+        let (loss, d_cosines) = cross_entropy_slope(logits, targets, scale); // [1], [batch, classes]
+        let d_blend = normalise_slope(d_cosines.matmul(classes), f, norm);
         let d_a = d_blend.mul_scalar(ratio) * a.greater_elem(0.0).float();
         let d_w2 = h.clone().transpose().matmul(d_a.clone());
         // (W2 d_a^T)^T rather than d_a W2^T: the product then packs the small matrix, not the large one.

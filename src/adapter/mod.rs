@@ -25,5 +25,5 @@ pub use bottleneck::{Activation, Adapter, AdapterConfig};
 pub use file::FORMAT;
 pub use fusion::{RatioKind, ResidualFusion, ResidualFusionConfig};
 
-pub(crate) use branch::{AdaptedClip, Branch, cross_entropy};
+pub(crate) use branch::{AdaptedClip, Branch, cross_entropy, cross_entropy_slope};
 pub(crate) use file::AdapterFile;

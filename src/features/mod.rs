@@ -16,4 +16,4 @@ pub use set::{FeatureSet, TestSet};
 pub use shots::Support;
 pub use similarity::{contrastive_logits, normalise};
 
-pub(crate) use similarity::norms;
+pub(crate) use similarity::{normalise_slope, norms};

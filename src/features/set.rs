@@ -114,6 +114,12 @@ impl FeatureSet {
         counts
     }
 
+    /// The mean number of images of the classes that have any; not a number without images.
+    pub(crate) fn shots_a_class(&self) -> f64 {
+        let present = self.class_counts().into_iter().filter(|&count| count > 0).count();
+        self.len() as f64 / present as f64
+    }
+
     /// The given rows, in the given order, with the same classes.
     ///
     /// # Panics

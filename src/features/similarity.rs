@@ -26,6 +26,13 @@ pub(crate) fn norms(x: Tensor<2>) -> Tensor<2> {
     (x.clone() * x).sum_dim(1).sqrt().clamp_min(1e-12)
 }
 
+/// The slope in `x` of what has this slope in `unit = x / norm`: normalising removes what points along `unit`.
+/// `[rows, dim]` twice and `[rows, 1]` to `[rows, dim]`.
+pub(crate) fn normalise_slope(slope: Tensor<2>, unit: Tensor<2>, norm: Tensor<2>) -> Tensor<2> {
+    let radial = (slope.clone() * unit.clone()).sum_dim(1);
+    (slope - unit * radial) / norm
+}
+
 /// CLIP's logits: the cosine of every image with every class, times the logit scale.
 ///
 /// `logits = scale * f W^T` (Radford et al., 2021, figure 3, <https://arxiv.org/abs/2103.00020>).

@@ -1,11 +1,12 @@
-//! What Tip-Adapter and ProKeR have in common: a kernel between an image and the shots, beside zero-shot.
+//! What Tip-Adapter, with and without training, and ProKeR have in common: a kernel between an image and the
+//! shots, beside zero-shot.
 
 use burn::tensor::{Device, Tensor};
 
 use crate::{
     Result, TextClassifier,
     adapter::{
-        AdapterFile,
+        AdapterFile, cross_entropy_slope,
         parameters::{Parameter, Parameters},
     },
     archive::Archive,
@@ -59,7 +60,7 @@ impl KernelHead {
 
     /// `exp(-beta (1 - a)) V`: `[batch, shots]` to `[batch, classes]`.
     pub fn cached(&self, affinities: Tensor<2>, beta: f64) -> Tensor<2> {
-        affinities.sub_scalar(1.0).mul_scalar(beta).exp().matmul(self.values.clone())
+        kernel(affinities, beta).matmul(self.values.clone())
     }
 
     /// `s f W^T`: unit rows `[batch, dim]` to `[batch, classes]`.
@@ -72,6 +73,23 @@ impl KernelHead {
         let images = normalise(images);
         let cached = self.cached(self.affinities(images.clone()), self.beta);
         self.zero_shot(images) + cached.mul_scalar(self.weight)
+    }
+
+    /// The same with other keys.
+    pub fn with_keys(&self, keys: Tensor<2>) -> Self {
+        Self { keys, ..self.clone() }
+    }
+
+    /// The mean cross-entropy of a batch and its slope in the keys: unit rows `[batch, dim]` and `[batch, classes]`
+    /// to `[1]` and `[shots, dim]`.
+    pub fn keys_slope(&self, images: Tensor<2>, targets: Tensor<2>) -> (Tensor<1>, Tensor<2>) {
+        let kernel = kernel(self.affinities(images.clone()), self.beta); // [batch, shots]
+        let cached = kernel.clone().matmul(self.values.clone());
+        let logits = self.zero_shot(images.clone()) + cached.mul_scalar(self.weight);
+        let (loss, d_cached) = cross_entropy_slope(logits, targets, self.weight);
+        let d_kernel = d_cached.matmul(self.values.clone().transpose());
+        let d_affinities = d_kernel * kernel.mul_scalar(self.beta);
+        (loss, d_affinities.transpose().matmul(images))
     }
 
     pub fn parameters(&self) -> Result<Parameters> {
@@ -93,5 +111,43 @@ impl KernelHead {
         let classes = file.classes.class_names().len();
         let values = file.tensor(VALUES, [Some(shots), Some(classes)], archive, &device)?;
         Ok(Self::new(&file.classes, keys, values, weight, beta))
+    }
+}
+
+/// `exp(-beta (1 - a))` of every cosine.
+fn kernel(affinities: Tensor<2>, beta: f64) -> Tensor<2> {
+    affinities.sub_scalar(1.0).mul_scalar(beta).exp()
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::TensorData;
+
+    use super::*;
+    use crate::adapter::cross_entropy;
+
+    #[test]
+    fn the_written_out_slope_is_the_recorded_one() {
+        let device = Device::flex();
+        let wave = |rows: usize, columns: usize, phase: f32| {
+            let values: Vec<f32> =
+                (0..rows * columns).map(|at| (0.37 * (at * at) as f32 + phase).sin()).collect();
+            Tensor::<2>::from_data(TensorData::new(values, [rows, columns]), &device)
+        };
+        let prompts = wave(3, 8, 0.1).try_into_vec_as::<f32>().unwrap();
+        let classes = TextClassifier::new(prompts, 8, ["a", "b", "c"], ["{}"], 4.0, "tiny").unwrap();
+        let values = Tensor::from_data([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]], &device);
+        let (keys, images) = (normalise(wave(3, 8, 0.9)), normalise(wave(4, 8, 2.3)));
+        let targets = wave(4, 3, 0.4).abs();
+        let targets = targets.clone() / targets.sum_dim(1);
+        let head = KernelHead::new(&classes, keys.clone(), values, 2.0, 5.5);
+        let (loss, written) = head.keys_slope(images.clone(), targets.clone());
+
+        let keys = keys.autodiff().require_grad();
+        let recorded = cross_entropy(head.with_keys(keys.clone()).logits(images), targets);
+        loss.into_data().assert_approx_eq::<f32>(&recorded.clone().inner().into_data(), Default::default());
+        let recorded = keys.grad(&recorded.backward()).unwrap();
+        assert!(recorded.clone().abs().max().into_scalar::<f32>() > 1e-2);
+        assert!((written - recorded).abs().max().into_scalar::<f32>() < 1e-5);
     }
 }

@@ -1,9 +1,9 @@
-//! What GDA and SS-Text come down to: one linear layer on unit features.
+//! What GDA, SS-Text and the trained probes come down to: one linear layer on unit features.
 
 use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::{
-    Result, TextClassifier,
+    Error, Result, TextClassifier,
     adapter::{
         AdapterFile,
         parameters::{Parameter, Parameters},
@@ -35,6 +35,14 @@ impl LinearHead {
             classes: classes.clone(),
             device: device.clone(),
         }
+    }
+
+    /// Takes a weight `[classes, dim]` on a plain device, which is also the head's.
+    pub fn without_bias(classes: &TextClassifier, weight: Tensor<2>) -> Result<Self> {
+        let (device, rows) = (weight.device(), weight.dims()[0]);
+        let weight = weight.try_into_vec_as::<f32>();
+        let weight = weight.map_err(|error| Error::execution("reading what was trained", error))?;
+        Ok(Self::new(classes, weight, vec![0.0; rows], &device))
     }
 
     pub fn classes(&self) -> &TextClassifier {

@@ -1,29 +1,42 @@
 //! The ways to find the part that learns, one file each, behind one trait.
 
 mod choice;
+mod clap;
 mod clip_adapter;
+mod cross_modal;
 mod dense;
 mod gda;
 mod kernel_head;
 mod linear_head;
+mod matrix;
 mod monitor;
+mod optimiser;
 mod proker;
+mod range;
 mod registry;
+mod rla;
 mod run;
 mod schedule;
 mod session;
 mod ss_text;
+mod task_res;
 mod tip_adapter;
+mod tip_adapter_f;
 mod trainer;
 mod zero_shot;
 
+pub use self::clap::{Clap, FittedClap}; // `clap` alone could be the crate that the examples use
 pub use clip_adapter::{Branches, ClipAdapter, FittedClipAdapter, Ratio};
+pub use cross_modal::{CrossModal, FittedCrossModal};
 pub use gda::{FittedGda, Gda};
 pub use proker::{FittedProKeR, ProKeR};
 pub use registry::{AnyMethod, NAMES, by_name};
+pub use rla::{FittedRla, Rla};
 pub use run::{Progress, Run};
 pub use ss_text::{FittedSsText, SsText};
+pub use task_res::{FittedTaskRes, TaskRes};
 pub use tip_adapter::{FittedTipAdapter, TipAdapter};
+pub use tip_adapter_f::{FittedTipAdapterF, TipAdapterF};
 pub use zero_shot::{FittedZeroShot, ZeroShot};
 
 use std::path::Path;

@@ -1,9 +1,23 @@
-use super::{ClipAdapter, Fitted, Gda, Method, ProKeR, Run, SsText, TipAdapter, ZeroShot};
+use super::{
+    Clap, ClipAdapter, CrossModal, Fitted, Gda, Method, ProKeR, Rla, Run, SsText, TaskRes, TipAdapter,
+    TipAdapterF, ZeroShot,
+};
 use crate::{Error, Result, Support, TextClassifier};
 
 /// The names of all methods, in the order of a table.
-pub const NAMES: [&str; 6] =
-    [ZeroShot::NAME, ClipAdapter::NAME, TipAdapter::NAME, Gda::NAME, ProKeR::NAME, SsText::NAME];
+pub const NAMES: [&str; 11] = [
+    ZeroShot::NAME,
+    ClipAdapter::NAME,
+    TaskRes::NAME,
+    Rla::NAME,
+    Clap::NAME,
+    CrossModal::NAME,
+    TipAdapter::NAME,
+    TipAdapterF::NAME,
+    Gda::NAME,
+    ProKeR::NAME,
+    SsText::NAME,
+];
 
 /// A method whose kind is known only at run time: every [`Method`] is one.
 pub trait AnyMethod: Send + Sync {
@@ -67,7 +81,12 @@ pub fn by_name(
     match name {
         ZeroShot::NAME => Ok(Box::new(configured::<ZeroShot>(settings)?)),
         ClipAdapter::NAME => Ok(Box::new(configured::<ClipAdapter>(settings)?)),
+        TaskRes::NAME => Ok(Box::new(configured::<TaskRes>(settings)?)),
+        Rla::NAME => Ok(Box::new(configured::<Rla>(settings)?)),
+        Clap::NAME => Ok(Box::new(configured::<Clap>(settings)?)),
+        CrossModal::NAME => Ok(Box::new(configured::<CrossModal>(settings)?)),
         TipAdapter::NAME => Ok(Box::new(configured::<TipAdapter>(settings)?)),
+        TipAdapterF::NAME => Ok(Box::new(configured::<TipAdapterF>(settings)?)),
         Gda::NAME => Ok(Box::new(configured::<Gda>(settings)?)),
         ProKeR::NAME => Ok(Box::new(configured::<ProKeR>(settings)?)),
         SsText::NAME => Ok(Box::new(configured::<SsText>(settings)?)),

@@ -8,15 +8,23 @@ pub(crate) struct Schedule {
     pub warmup_rate: f64,
     pub warmup_epochs: usize,
     pub epochs: usize,
+    /// Whether the cosine advances with every step rather than with every epoch.
+    pub smooth: bool,
 }
 
 impl Schedule {
-    /// The rate of an epoch, counted from 0.
-    pub fn rate(&self, epoch: usize) -> f64 {
+    /// A cosine from the first epoch on, which falls with every step.
+    pub fn smooth(rate: f64, epochs: usize) -> Self {
+        Self { rate, warmup_rate: 0.0, warmup_epochs: 0, epochs, smooth: true }
+    }
+
+    /// The rate in an epoch, counted from 0, of which `part` is done.
+    pub fn rate(&self, epoch: usize, part: f64) -> f64 {
         if epoch < self.warmup_epochs {
             return self.warmup_rate;
         }
-        0.5 * self.rate * (1.0 + (PI * epoch as f64 / self.epochs as f64).cos())
+        let at = epoch as f64 + if self.smooth { part } else { 0.0 };
+        0.5 * self.rate * (1.0 + (PI * at / self.epochs as f64).cos())
     }
 }
 
@@ -26,10 +34,21 @@ mod tests {
 
     #[test]
     fn one_warm_up_epoch_then_a_cosine_that_counts_it() {
-        let schedule = Schedule { rate: 0.002, warmup_rate: 1e-5, warmup_epochs: 1, epochs: 4 };
-        let rates: Vec<f64> = (0..4).map(|epoch| schedule.rate(epoch)).collect();
+        let schedule =
+            Schedule { rate: 0.002, warmup_rate: 1e-5, warmup_epochs: 1, epochs: 4, smooth: false };
+        let rates: Vec<f64> = (0..4).map(|epoch| schedule.rate(epoch, 0.7)).collect();
         let half = 0.5f64.sqrt();
         for (rate, expected) in rates.iter().zip([1e-5, 0.001 * (1.0 + half), 0.001, 0.001 * (1.0 - half)]) {
+            approx::assert_abs_diff_eq!(*rate, expected, epsilon = 1e-12);
+        }
+    }
+
+    #[test]
+    fn a_smooth_cosine_does_not_wait_for_the_epoch() {
+        let schedule = Schedule::smooth(2.0, 2);
+        let rates = [(0, 0.0), (0, 0.5), (1, 0.0), (1, 0.5)].map(|(epoch, part)| schedule.rate(epoch, part));
+        let half = 0.5f64.sqrt();
+        for (rate, expected) in rates.iter().zip([2.0, 1.0 + half, 1.0, 1.0 - half]) {
             approx::assert_abs_diff_eq!(*rate, expected, epsilon = 1e-12);
         }
     }

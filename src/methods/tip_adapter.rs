@@ -75,7 +75,7 @@ impl TipAdapter {
     }
 
     /// The best of the grid on `validation`. What the images have in common with the shots is computed once.
-    fn search(head: &KernelHead, validation: &FeatureSet) -> Result<Self> {
+    pub(super) fn search(head: &KernelHead, validation: &FeatureSet) -> Result<Self> {
         let host = |tensor: Tensor<2>| {
             let values = tensor.try_into_vec_as::<f32>();
             values.map_err(|error| Error::execution("scoring validation images", error))
@@ -188,7 +188,7 @@ impl FittedTipAdapter {
 }
 
 /// Unit features and one-hot labels: `[shots, dim]` and `[shots, classes]`.
-fn cache(set: &FeatureSet, device: &Device) -> (Tensor<2>, Tensor<2>) {
+pub(super) fn cache(set: &FeatureSet, device: &Device) -> (Tensor<2>, Tensor<2>) {
     (set.embeddings().normalised().tensor(device), set.targets(0.0, device))
 }
 

@@ -1,14 +1,11 @@
-//! The loop that every trained method shares: shuffled mini-batches, SGD with momentum, a schedule, a monitor
-//! that looks at the network after each epoch, progress, cancelling and resuming.
+//! The loop that every trained method shares: shuffled mini-batches, an optimiser, a schedule, a monitor that
+//! looks at the network after each epoch, progress, cancelling and resuming.
 
 use std::ops::ControlFlow;
 
 use burn::{
     module::Module,
-    optim::{
-        GradientsParams, ModuleOptimizer, OptimizerRecord, SgdConfig, decay::WeightDecayConfig,
-        momentum::MomentumConfig,
-    },
+    optim::{GradientsParams, ModuleOptimizer, OptimizerRecord},
     store::ModuleRecord,
     tensor::{Bytes, Int, Tensor, TensorData},
 };
@@ -17,6 +14,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::{
     monitor::Monitor,
+    optimiser::Optimiser,
     schedule::Schedule,
     session::{Session, Snapshot},
 };
@@ -33,6 +31,11 @@ impl Examples {
     /// One-hot targets, of which `smoothing` is spread evenly over all classes.
     pub fn new(set: &FeatureSet, smoothing: f64, device: &burn::tensor::Device) -> Self {
         Self { images: set.embeddings().tensor(device), targets: set.targets(smoothing, device) }
+    }
+
+    /// Unit images and one-hot targets.
+    pub fn unit(set: &FeatureSet, device: &burn::tensor::Device) -> Self {
+        Self { images: set.embeddings().normalised().tensor(device), targets: set.targets(0.0, device) }
     }
 
     fn len(&self) -> usize {
@@ -60,8 +63,7 @@ pub(crate) struct Trainer {
     pub schedule: Schedule,
     /// 0 is all images at once.
     pub batch_size: usize,
-    pub momentum: f64,
-    pub weight_decay: f64,
+    pub optimiser: Optimiser,
     pub seed: u64,
 }
 
@@ -79,7 +81,8 @@ impl Trainer {
     ) -> Result<M> {
         let (count, epochs) = (examples.len(), self.schedule.epochs);
         let batch_size = if self.batch_size == 0 { count } else { self.batch_size.min(count) };
-        let mut optimiser = self.optimiser();
+        let steps = count.div_ceil(batch_size);
+        let mut optimiser = self.optimiser.init();
         let mut first = 0;
         if let Some(snapshot) = session.take_snapshot() {
             net = from_bytes(net, snapshot.net)?;
@@ -88,11 +91,11 @@ impl Trainer {
             first = snapshot.epoch;
         }
         for epoch in first..epochs {
-            let rate = self.schedule.rate(epoch);
             let shuffled = examples.permuted(&permutation(count, self.seed, epoch));
             let mut sum = Tensor::<1>::zeros([1], &examples.images.device());
-            for start in (0..count).step_by(batch_size) {
-                let end = (start + batch_size).min(count);
+            for step in 0..steps {
+                let rate = self.schedule.rate(epoch, step as f64 / steps as f64);
+                let (start, end) = (step * batch_size, ((step + 1) * batch_size).min(count));
                 let (images, targets) = shuffled.batch(start, end);
                 let (loss, gradients) = gradients(&net, images, targets);
                 net = optimiser.step(rate, net, gradients);
@@ -130,14 +133,6 @@ impl Trainer {
         }
         monitor.finish(net)
     }
-
-    fn optimiser(&self) -> ModuleOptimizer {
-        // Burn dampens momentum by default; PyTorch, and so the released recipe, does not.
-        SgdConfig::new()
-            .with_momentum(Some(MomentumConfig::new().with_momentum(self.momentum).with_dampening(0.0)))
-            .with_weight_decay(Some(WeightDecayConfig::new(self.weight_decay as f32)))
-            .init()
-    }
 }
 
 /// A tensor of one number, on the host.
@@ -167,7 +162,7 @@ fn load_optimiser(optimiser: ModuleOptimizer, bytes: Vec<u8>) -> Result<ModuleOp
 }
 
 /// Each epoch's order depends on the seed and the epoch only, so that a resumed fit needs no generator state.
-fn permutation(count: usize, seed: u64, epoch: usize) -> Vec<usize> {
+pub(crate) fn permutation(count: usize, seed: u64, epoch: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..count).collect();
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     random.set_stream(epoch as u64);

@@ -11,3 +11,4 @@ mod methods;
 mod properties;
 mod reference;
 mod shared;
+mod trained_methods;

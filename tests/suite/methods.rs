@@ -1,7 +1,7 @@
 //! The methods in closed form: their accuracies, what they choose, saved and loaded, and on uneven shots.
 
 mod formulas;
-mod plain;
+pub mod plain;
 
 use std::{fs, path::Path};
 

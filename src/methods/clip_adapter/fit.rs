@@ -143,8 +143,7 @@ impl<'a> Fit<'a> {
         stage: &str,
         session: &mut Session<'_, '_>,
     ) -> Result<AdaptedClip> {
-        let counts = self.support.set().class_counts();
-        let shots = self.support.set().len().div_ceil(counts.iter().filter(|&&count| count > 0).count());
+        let shots = self.support.set().shots_a_class().ceil() as usize;
         let examples = Examples::new(set, self.config.label_smoothing, &self.device);
         let net = self.config.network(ratio, self.classes, &self.device.clone().autodiff());
         let scale = self.classes.logit_scale();

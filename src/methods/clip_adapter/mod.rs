@@ -12,7 +12,7 @@ use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
 use self::fit::Fit;
-use super::{Method, Run, check_fit, schedule::Schedule, trainer::Trainer};
+use super::{Method, Run, check_fit, optimiser::Optimiser, schedule::Schedule, trainer::Trainer};
 use crate::{
     Activation, AdapterConfig, Error, ResidualFusionConfig, Result, Support, TextClassifier,
     adapter::{AdaptedClip, Branch, RatioKind},
@@ -196,10 +196,10 @@ impl ClipAdapter {
                 warmup_rate: self.warmup_rate,
                 warmup_epochs: self.warmup_epochs,
                 epochs,
+                smooth: false,
             },
             batch_size: self.batch_size,
-            momentum: self.momentum,
-            weight_decay: self.weight_decay,
+            optimiser: Optimiser::Sgd { momentum: self.momentum, weight_decay: self.weight_decay },
             seed: self.seed,
         }
     }

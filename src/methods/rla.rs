@@ -1,0 +1,255 @@
+use std::path::Path;
+
+use burn::tensor::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Fitted, Method, Run, check_fit,
+    matrix::{MatrixFit, on_host},
+    optimiser::Optimiser,
+    range::{not_negative, positive},
+    schedule::Schedule,
+    trainer::{Examples, Trainer},
+};
+use crate::{
+    Fingerprint, Result, Support, TextClassifier,
+    adapter::{
+        AdapterFile, cross_entropy_slope,
+        parameters::{Parameter, Parameters},
+    },
+    features::{contrastive_logits, normalise, normalise_slope, norms},
+};
+
+/// The name of its tensor in a file, as PyTorch has a linear layer's.
+const WEIGHT: &str = "adapter.weight";
+
+/// The regularised linear adapter: a full linear layer on the image features that is held to the identity.
+///
+/// `logits = s normalise(f M) W^T` with `M`, `[dim, dim]`, that starts as the identity `I` and is trained on all
+/// shots at once with cross-entropy plus `lambda ||M - I||_F^2` (Fahes et al., 2024,
+/// <https://arxiv.org/abs/2410.05270>).
+///
+/// | Name | Default | Range | Meaning |
+/// | --- | --- | --- | --- |
+/// | `lambda` | null | 0 or more, or null | pull towards the identity; null is 1 / shots, their mean over the classes |
+/// | `steps` | 300 | 0 or more | steps, each on all shots; 0 is zero-shot |
+/// | `learning_rate` | 0.0001 | above 0 | of Adam, before the cosine |
+/// | `epsilon` | 0.0001 | above 0 | of Adam |
+///
+/// There is nothing random in it. Validation images are not used.
+///
+/// # Examples
+/// ```
+/// use burn::tensor::Device;
+/// use clip_adapter::{FeatureFile, Fitted, Method, ZeroShot, methods::Rla};
+///
+/// let (file, device) = (FeatureFile::synthetic(0)?, Device::flex());
+/// let (support, test) = (file.support(16, 1)?, file.test_set("test")?);
+/// let before = ZeroShot::default().fit(&support, file.classifier(), &device)?.evaluate(&test)?;
+/// let after = Rla::default().fit(&support, file.classifier(), &device)?.evaluate(&test)?;
+/// assert!(after.accuracy > before.accuracy + 5.0);
+/// # Ok::<(), clip_adapter::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Rla {
+    /// Pull towards the identity; `None` is one by the number of shots.
+    pub lambda: Option<f64>,
+    /// Steps, each on all shots.
+    pub steps: usize,
+    /// Of Adam, before the cosine.
+    pub learning_rate: f64,
+    /// Of Adam.
+    pub epsilon: f64,
+}
+
+impl Default for Rla {
+    fn default() -> Self {
+        Self { lambda: None, steps: 300, learning_rate: 1e-4, epsilon: 1e-4 }
+    }
+}
+
+impl Rla {
+    /// Checks every setting against its range.
+    ///
+    /// # Errors
+    /// [`Error::Setting`](crate::Error::Setting) for the first one outside.
+    pub fn validate(&self) -> Result<()> {
+        self.lambda.map_or(Ok(()), |lambda| not_negative("lambda", lambda))?;
+        positive("learning_rate", self.learning_rate)?;
+        positive("epsilon", self.epsilon)
+    }
+
+    fn trainer(&self) -> Trainer {
+        Trainer {
+            schedule: Schedule::smooth(self.learning_rate, self.steps), // an epoch is one step
+            batch_size: 0,
+            optimiser: Optimiser::Adam { epsilon: self.epsilon },
+            seed: 0,
+        }
+    }
+}
+
+/// What the loss is made of, beside the images.
+struct Loss {
+    classes: Tensor<2>,  // W, [classes, dim]
+    identity: Tensor<2>, // [dim, dim]
+    lambda: f64,
+    scale: f64,
+}
+
+impl Loss {
+    /// The loss of a batch and its slope in `matrix`, `[dim, dim]`: unit rows `[batch, dim]` and
+    /// `[batch, classes]` to `[1]` and `[dim, dim]`.
+    fn slope(&self, matrix: Tensor<2>, images: Tensor<2>, targets: Tensor<2>) -> (Tensor<1>, Tensor<2>) {
+        let adapted = images.clone().matmul(matrix.clone()); // [batch, dim]
+        let norm = norms(adapted.clone());
+        let unit = adapted / norm.clone();
+        let logits = contrastive_logits(unit.clone(), self.classes.clone(), self.scale);
+        let (loss, d_cosines) = cross_entropy_slope(logits, targets, self.scale);
+        let d_adapted = normalise_slope(d_cosines.matmul(self.classes.clone()), unit, norm);
+        let change = matrix - self.identity.clone();
+        let penalty = (change.clone() * change.clone()).sum().mul_scalar(self.lambda);
+        let pull = change.mul_scalar(2.0 * self.lambda);
+        (loss + penalty, images.transpose().matmul(d_adapted) + pull)
+    }
+}
+
+/// The linear layer of an [`Rla`].
+#[derive(Debug, Clone)]
+pub struct FittedRla {
+    settings: Rla,
+    lambda: f64,
+    classes: TextClassifier,
+    class_weights: Tensor<2>, // W, [classes, dim]
+    adapter: Tensor<2>,       // M^T, [dim, dim]
+    device: Device,
+}
+
+impl FittedRla {
+    fn new(settings: Rla, lambda: f64, classes: TextClassifier, adapter: Tensor<2>) -> Self {
+        let device = adapter.device();
+        let class_weights = classes.tensor(&device);
+        Self { settings, lambda, classes, class_weights, adapter, device }
+    }
+
+    /// The settings it was fitted with.
+    pub fn settings(&self) -> &Rla {
+        &self.settings
+    }
+
+    /// The pull towards the identity: the settings', or one by the number of shots.
+    pub fn lambda(&self) -> f64 {
+        self.lambda
+    }
+
+    /// Adapted image features `normalise(f M)`.
+    ///
+    /// # Shapes
+    /// - `images`: `[batch, dim]` on its device, of any length
+    /// - returns: `[batch, dim]`, unit rows
+    ///
+    /// # Panics
+    /// If the width of `images` is not the adapter's.
+    pub fn adapt(&self, images: Tensor<2>) -> Tensor<2> {
+        normalise(images.matmul(self.adapter.clone().transpose()))
+    }
+
+    /// Opens a file that [`save`](Fitted::save) wrote, for features that `expected` names.
+    ///
+    /// # Errors
+    /// As [`FittedClipAdapter::load`](crate::FittedClipAdapter::load).
+    pub fn load(path: impl AsRef<Path>, expected: &Fingerprint, device: &Device) -> Result<Self> {
+        let (file, archive) = AdapterFile::<Rla, f64>::read(path.as_ref(), Rla::NAME, expected)?;
+        file.expect_names(&[WEIGHT], &archive)?;
+        let dim = Some(file.classes.dim());
+        let device = device.clone().without_autodiff();
+        let adapter = file.tensor(WEIGHT, [dim, dim], &archive, &device)?;
+        Ok(Self::new(file.settings, file.found, file.classes, adapter))
+    }
+}
+
+impl Method for Rla {
+    const NAME: &'static str = "rla";
+    type Fitted = FittedRla;
+
+    fn fit_with(&self, support: &Support, classes: &TextClassifier, run: &mut Run<'_>) -> Result<FittedRla> {
+        check_fit(support, classes)?;
+        self.validate()?;
+        let loss = Loss {
+            classes: classes.tensor(run.device()),
+            identity: Tensor::eye(classes.dim(), run.device()),
+            lambda: self.lambda.unwrap_or(1.0 / support.set().shots_a_class()),
+            scale: classes.logit_scale(),
+        };
+        let examples = Examples::unit(support.set(), run.device());
+        let slope =
+            |matrix: Tensor<2>, images: Tensor<2>, targets: Tensor<2>| loss.slope(matrix, images, targets);
+        let fit = MatrixFit { method: self, support, classes, trainer: self.trainer() };
+        let matrix = fit.run(loss.identity.clone(), &examples, slope, run)?;
+        let adapter = Tensor::from_data(on_host(matrix.transpose())?, run.device());
+        Ok(FittedRla::new(*self, loss.lambda, classes.clone(), adapter))
+    }
+}
+
+impl Fitted for FittedRla {
+    fn classes(&self) -> &TextClassifier {
+        &self.classes
+    }
+
+    fn device(&self) -> &Device {
+        &self.device
+    }
+
+    fn logits(&self, images: Tensor<2>) -> Tensor<2> {
+        let scale = self.classes.logit_scale();
+        contrastive_logits(self.adapt(images), self.class_weights.clone(), scale)
+    }
+
+    fn chosen(&self) -> serde_json::Value {
+        serde_json::json!({ "lambda": self.lambda })
+    }
+
+    fn save(&self, path: &Path) -> Result<()> {
+        AdapterFile {
+            method: Rla::NAME,
+            settings: self.settings,
+            found: self.lambda,
+            classes: self.classes.clone(),
+            parameters: Parameters::from([(WEIGHT.to_owned(), Parameter::of(&self.adapter)?)]),
+        }
+        .write(path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::TensorData;
+
+    use super::*;
+    use crate::adapter::cross_entropy;
+
+    #[test]
+    fn the_written_out_slope_is_the_recorded_one() {
+        let device = Device::flex();
+        let wave = |rows: usize, columns: usize, phase: f32| {
+            let values: Vec<f32> =
+                (0..rows * columns).map(|at| (0.37 * (at * at) as f32 + phase).sin()).collect();
+            Tensor::<2>::from_data(TensorData::new(values, [rows, columns]), &device)
+        };
+        let (classes, identity) = (normalise(wave(3, 6, 0.2)), Tensor::eye(6, &device));
+        let loss = Loss { classes, identity, lambda: 0.3, scale: 5.0 };
+        let (matrix, images, targets) = (wave(6, 6, 0.7), normalise(wave(4, 6, 1.4)), wave(4, 3, 2.1).abs());
+        let targets = targets.clone() / targets.sum_dim(1);
+        let (value, written) = loss.slope(matrix.clone(), images.clone(), targets.clone());
+
+        let tracked = matrix.autodiff().require_grad();
+        let logits = contrastive_logits(normalise(images.matmul(tracked.clone())), loss.classes.clone(), 5.0);
+        let change = tracked.clone() - loss.identity.clone();
+        let recorded = cross_entropy(logits, targets) + (change.clone() * change).sum().mul_scalar(0.3);
+        value.into_data().assert_approx_eq::<f32>(&recorded.clone().inner().into_data(), Default::default());
+        let recorded = tracked.grad(&recorded.backward()).unwrap();
+        assert!(recorded.clone().abs().max().into_scalar::<f32>() > 1e-2);
+        assert!((written - recorded).abs().max().into_scalar::<f32>() < 1e-5);
+    }
+}

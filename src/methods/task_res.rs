@@ -1,0 +1,174 @@
+use std::path::Path;
+
+use burn::tensor::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Fitted, Method, Run, check_fit,
+    linear_head::LinearHead,
+    matrix::{MatrixFit, unit_linear_slope},
+    optimiser::Optimiser,
+    range::{not_negative, positive},
+    schedule::Schedule,
+    trainer::{Examples, Trainer},
+};
+use crate::{Fingerprint, Result, Support, TextClassifier, adapter::AdapterFile, features::normalise};
+
+/// TaskRes: a trained residual on the text classifier, which itself stays as it is.
+///
+/// `logits = s f normalise(norm W + alpha X)^T` with the residual `X`, `[classes, dim]`, that starts from 0 and is
+/// trained with cross-entropy (Yu et al., 2023, <https://arxiv.org/abs/2211.10277>).
+///
+/// | Name | Default | Range | Meaning |
+/// | --- | --- | --- | --- |
+/// | `alpha` | 0.5 | 0 or more | weight of the residual; 0 is zero-shot |
+/// | `norm` | 6 | above 0 | length of the text embeddings; the longer, the less a step turns them |
+/// | `epochs` | by shots | 0 or more | passes over the shots: 100 up to 4 shots, else 200; 0 is zero-shot |
+/// | `batch_size` | 256 | 0 or more | images a step; 0 takes all at once |
+/// | `learning_rate` | 0.002 | above 0 | of Adam, before the cosine |
+/// | `seed` | 0 | | fixes the batches |
+///
+/// The authors' text embeddings are as long as CLIP's text tower makes them, 7 to 10 in published models, which
+/// a classifier of unit vectors no longer tells. With a `norm` of 1 one shot a class costs 6 points on Pets.
+/// 6 does best, among 1 to 10 and on the mean over four data sets, on training images that were not drawn as one
+/// of 1, 4 or 8 shots. Validation images are not used.
+///
+/// # Examples
+/// ```
+/// use burn::tensor::Device;
+/// use clip_adapter::{FeatureFile, Fitted, Method, ZeroShot, methods::TaskRes};
+///
+/// let (file, device) = (FeatureFile::synthetic(0)?, Device::flex());
+/// let (support, test) = (file.support(16, 1)?, file.test_set("test")?);
+/// let before = ZeroShot::default().fit(&support, file.classifier(), &device)?.evaluate(&test)?;
+/// let after = TaskRes::default().fit(&support, file.classifier(), &device)?.evaluate(&test)?;
+/// assert!(after.accuracy > before.accuracy + 2.0);
+/// # Ok::<(), clip_adapter::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TaskRes {
+    /// Weight of the residual.
+    pub alpha: f64,
+    /// Length of the text embeddings.
+    pub norm: f64,
+    /// Passes over the shots; by their number where none is given.
+    pub epochs: Option<usize>,
+    /// Images a step; 0 takes all at once.
+    pub batch_size: usize,
+    /// Of Adam, before the cosine.
+    pub learning_rate: f64,
+    /// Fixes the batches.
+    pub seed: u64,
+}
+
+impl Default for TaskRes {
+    fn default() -> Self {
+        Self { alpha: 0.5, norm: 6.0, epochs: None, batch_size: 256, learning_rate: 2e-3, seed: 0 }
+    }
+}
+
+impl TaskRes {
+    /// Checks every setting against its range.
+    ///
+    /// # Errors
+    /// [`Error::Setting`](crate::Error::Setting) for the first one outside.
+    pub fn validate(&self) -> Result<()> {
+        not_negative("alpha", self.alpha)?;
+        positive("norm", self.norm)?;
+        positive("learning_rate", self.learning_rate)
+    }
+
+    fn trainer(&self, shots: f64) -> Trainer {
+        let epochs = self.epochs.unwrap_or(if shots <= 4.0 { 100 } else { 200 });
+        Trainer {
+            schedule: Schedule {
+                rate: self.learning_rate,
+                warmup_rate: 0.0,
+                warmup_epochs: 0,
+                epochs,
+                smooth: false,
+            },
+            batch_size: self.batch_size,
+            optimiser: Optimiser::Adam { epsilon: Optimiser::EPSILON },
+            seed: self.seed,
+        }
+    }
+}
+
+/// The class weights of a [`TaskRes`].
+#[derive(Debug, Clone)]
+pub struct FittedTaskRes {
+    settings: TaskRes,
+    head: LinearHead,
+}
+
+impl FittedTaskRes {
+    /// The settings it was fitted with.
+    pub fn settings(&self) -> &TaskRes {
+        &self.settings
+    }
+
+    /// Opens a file that [`save`](Fitted::save) wrote, for features that `expected` names.
+    ///
+    /// # Errors
+    /// As [`FittedClipAdapter::load`](crate::FittedClipAdapter::load).
+    pub fn load(path: impl AsRef<Path>, expected: &Fingerprint, device: &Device) -> Result<Self> {
+        let (file, archive) = AdapterFile::<TaskRes, ()>::read(path.as_ref(), TaskRes::NAME, expected)?;
+        let head = LinearHead::load(&file, &archive, device)?;
+        Ok(Self { settings: file.settings, head })
+    }
+}
+
+impl Method for TaskRes {
+    const NAME: &'static str = "task-res";
+    type Fitted = FittedTaskRes;
+
+    fn fit_with(
+        &self,
+        support: &Support,
+        classes: &TextClassifier,
+        run: &mut Run<'_>,
+    ) -> Result<FittedTaskRes> {
+        check_fit(support, classes)?;
+        self.validate()?;
+        let scale = classes.logit_scale();
+        let text = classes.tensor(run.device()).mul_scalar(self.norm);
+        let weights = |residual: Tensor<2>| text.clone() + residual.mul_scalar(self.alpha);
+        let slope = |residual: Tensor<2>, images: Tensor<2>, targets: Tensor<2>| {
+            let (loss, d_weights) = unit_linear_slope(weights(residual), images, targets, scale);
+            (loss, d_weights.mul_scalar(self.alpha))
+        };
+        let examples = Examples::unit(support.set(), run.device());
+        let trainer = self.trainer(support.set().shots_a_class());
+        let fit = MatrixFit { method: self, support, classes, trainer };
+        let residual = fit.run(text.zeros_like(), &examples, slope, run)?;
+        let head = LinearHead::without_bias(classes, normalise(weights(residual)).mul_scalar(scale))?;
+        Ok(FittedTaskRes { settings: *self, head })
+    }
+}
+
+impl Fitted for FittedTaskRes {
+    fn classes(&self) -> &TextClassifier {
+        self.head.classes()
+    }
+
+    fn device(&self) -> &Device {
+        self.head.device()
+    }
+
+    fn logits(&self, images: Tensor<2>) -> Tensor<2> {
+        self.head.logits(images)
+    }
+
+    fn save(&self, path: &Path) -> Result<()> {
+        AdapterFile {
+            method: TaskRes::NAME,
+            settings: self.settings,
+            found: (),
+            classes: self.classes().clone(),
+            parameters: self.head.parameters()?,
+        }
+        .write(path)
+    }
+}

@@ -1,0 +1,197 @@
+use std::path::Path;
+
+use burn::tensor::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Fitted, Method, Run, TipAdapter, check_fit,
+    kernel_head::KernelHead,
+    matrix::MatrixFit,
+    optimiser::Optimiser,
+    range::{not_negative, positive},
+    schedule::Schedule,
+    tip_adapter::cache,
+    trainer::{Examples, Trainer},
+};
+use crate::{Fingerprint, Result, Support, TextClassifier, adapter::AdapterFile};
+
+/// Tip-Adapter-F: Tip-Adapter with keys that are trained.
+///
+/// `logits = s f W^T + alpha exp(-beta (1 - f F^T)) L` with keys `F`, `[shots, dim]`, that start from the unit
+/// features of the shots and are trained with cross-entropy, and the one-hot labels `L` (Zhang et al., 2022,
+/// <https://arxiv.org/abs/2207.09519>). Trained keys are not normalised again, as in the authors' code.
+///
+/// | Name | Default | Range | Meaning |
+/// | --- | --- | --- | --- |
+/// | `alpha` | 1 | 0 or more | weight of the cache; 0 is zero-shot |
+/// | `beta` | 5.5 | above 0 | sharpness: how fast the say of a shot falls with its distance |
+/// | `epochs` | 20 | 0 or more | passes over the shots; 0 is [`TipAdapter`] |
+/// | `batch_size` | 256 | 0 or more | images a step; 0 takes all at once |
+/// | `learning_rate` | 0.001 | above 0 | of AdamW, before the cosine, which falls with every step |
+/// | `epsilon` | 0.0001 | above 0 | of AdamW |
+/// | `weight_decay` | 0.01 | 0 or more | of AdamW |
+/// | `seed` | 0 | | fixes the batches |
+///
+/// With few-shot validation images `alpha` and `beta` are searched on those after the training, in the grid of
+/// [`TipAdapter`]. The last epoch is used: the authors' code takes the best one on the test set.
+///
+/// # Examples
+/// ```
+/// use burn::tensor::Device;
+/// use clip_adapter::{FeatureFile, Fitted, Method, ZeroShot, methods::TipAdapterF};
+///
+/// let (file, device) = (FeatureFile::synthetic(0)?, Device::flex());
+/// let (support, test) = (file.support(16, 1)?, file.test_set("test")?);
+/// let before = ZeroShot::default().fit(&support, file.classifier(), &device)?.evaluate(&test)?;
+/// let method = TipAdapterF { alpha: 100.0, ..Default::default() };
+/// let after = method.fit(&support, file.classifier(), &device)?.evaluate(&test)?;
+/// assert!(after.accuracy > before.accuracy + 5.0);
+/// # Ok::<(), clip_adapter::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TipAdapterF {
+    /// Weight of the cache.
+    pub alpha: f64,
+    /// How fast the say of a shot falls with its distance.
+    pub beta: f64,
+    /// Passes over the shots.
+    pub epochs: usize,
+    /// Images a step; 0 takes all at once.
+    pub batch_size: usize,
+    /// Of AdamW, before the cosine.
+    pub learning_rate: f64,
+    /// Of AdamW.
+    pub epsilon: f64,
+    /// Of AdamW.
+    pub weight_decay: f64,
+    /// Fixes the batches.
+    pub seed: u64,
+}
+
+impl Default for TipAdapterF {
+    fn default() -> Self {
+        let TipAdapter { alpha, beta } = TipAdapter::default();
+        Self {
+            alpha,
+            beta,
+            epochs: 20,
+            batch_size: 256,
+            learning_rate: 1e-3,
+            epsilon: 1e-4,
+            weight_decay: 0.01,
+            seed: 0,
+        }
+    }
+}
+
+impl TipAdapterF {
+    /// Checks every setting against its range.
+    ///
+    /// # Errors
+    /// [`Error::Setting`](crate::Error::Setting) for the first one outside.
+    pub fn validate(&self) -> Result<()> {
+        TipAdapter { alpha: self.alpha, beta: self.beta }.validate()?;
+        positive("learning_rate", self.learning_rate)?;
+        positive("epsilon", self.epsilon)?;
+        not_negative("weight_decay", self.weight_decay)
+    }
+
+    fn trainer(&self) -> Trainer {
+        Trainer {
+            schedule: Schedule::smooth(self.learning_rate, self.epochs),
+            batch_size: self.batch_size,
+            optimiser: Optimiser::AdamW { epsilon: self.epsilon, weight_decay: self.weight_decay },
+            seed: self.seed,
+        }
+    }
+}
+
+/// The trained cache of a [`TipAdapterF`].
+#[derive(Debug, Clone)]
+pub struct FittedTipAdapterF {
+    settings: TipAdapterF,
+    head: KernelHead,
+}
+
+impl FittedTipAdapterF {
+    /// The settings it was fitted with.
+    pub fn settings(&self) -> &TipAdapterF {
+        &self.settings
+    }
+
+    /// Weight and sharpness in force: the settings', or those found on validation images.
+    pub fn in_force(&self) -> TipAdapter {
+        TipAdapter { alpha: self.head.weight, beta: self.head.beta }
+    }
+
+    /// Opens a file that [`save`](Fitted::save) wrote, for features that `expected` names.
+    ///
+    /// # Errors
+    /// As [`FittedClipAdapter::load`](crate::FittedClipAdapter::load).
+    pub fn load(path: impl AsRef<Path>, expected: &Fingerprint, device: &Device) -> Result<Self> {
+        let (file, archive) =
+            AdapterFile::<TipAdapterF, TipAdapter>::read(path.as_ref(), TipAdapterF::NAME, expected)?;
+        let TipAdapter { alpha, beta } = file.found;
+        file.found.validate().map_err(|error| archive.locate("metadata `found`", error))?;
+        let head = KernelHead::load(&file, &archive, alpha, beta, device)?;
+        Ok(Self { settings: file.settings, head })
+    }
+}
+
+impl Method for TipAdapterF {
+    const NAME: &'static str = "tip-adapter-f";
+    type Fitted = FittedTipAdapterF;
+
+    fn fit_with(
+        &self,
+        support: &Support,
+        classes: &TextClassifier,
+        run: &mut Run<'_>,
+    ) -> Result<FittedTipAdapterF> {
+        check_fit(support, classes)?;
+        self.validate()?;
+        let (images, targets) = cache(support.set(), run.device());
+        let mut head = KernelHead::new(classes, images.clone(), targets.clone(), self.alpha, self.beta);
+        let slope = |keys: Tensor<2>, images: Tensor<2>, targets: Tensor<2>| {
+            head.with_keys(keys).keys_slope(images, targets)
+        };
+        let fit = MatrixFit { method: self, support, classes, trainer: self.trainer() };
+        let keys = fit.run(images.clone(), &Examples { images, targets }, slope, run)?;
+        head = head.with_keys(keys);
+        if let Some(validation) = support.validation() {
+            let best = TipAdapter::search(&head, validation)?;
+            (head.weight, head.beta) = (best.alpha, best.beta);
+        }
+        Ok(FittedTipAdapterF { settings: *self, head })
+    }
+}
+
+impl Fitted for FittedTipAdapterF {
+    fn classes(&self) -> &TextClassifier {
+        self.head.classes()
+    }
+
+    fn device(&self) -> &Device {
+        self.head.device()
+    }
+
+    fn logits(&self, images: Tensor<2>) -> Tensor<2> {
+        self.head.logits(images)
+    }
+
+    fn chosen(&self) -> serde_json::Value {
+        serde_json::json!(self.in_force())
+    }
+
+    fn save(&self, path: &Path) -> Result<()> {
+        AdapterFile {
+            method: TipAdapterF::NAME,
+            settings: self.settings,
+            found: self.in_force(),
+            classes: self.classes().clone(),
+            parameters: self.head.parameters()?,
+        }
+        .write(path)
+    }
+}
