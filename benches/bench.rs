@@ -1,46 +1,26 @@
-//! What users wait for, on every device that is compiled in.
+//! What users wait for, on every device there is.
 //!
 //! ```text
 //! cargo bench --bench bench                  # everything
 //! cargo bench --bench bench -- flex/fit      # the 16-shot fit, to compare with benches/peers/fit_torch.py
 //! ```
 
+#[path = "../examples/cli/task.rs"]
+mod task;
+
 use std::{hint::black_box, time::Duration};
 
 use burn::tensor::Device;
 use clip_adapter::{
-    AdapterConfig, ClipAdapter, DeviceSpec, FeatureSet, Fitted, Method, Support, TextClassifier, ZeroShot,
-    features::Embeddings, methods::Ratio,
+    AdapterConfig, ClipAdapter, DeviceSpec, Fitted, Method, Support, ZeroShot, methods::Ratio,
 };
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
 
-const DIM: usize = 512;
-
-/// Random unit rows.
-fn rows(count: usize, seed: u64) -> Embeddings {
-    let mut random = ChaCha8Rng::seed_from_u64(seed);
-    let values = (0..count * DIM).map(|_| random.random_range(-1.0..1.0)).collect();
-    Embeddings::new(values, DIM).expect("finite rows").normalised()
-}
-
-fn names(classes: usize) -> Vec<String> {
-    (0..classes).map(|class| format!("class {class}")).collect()
-}
-
-fn task(images: usize, classes: usize) -> (FeatureSet, TextClassifier) {
-    let labels = (0..images).map(|image| image % classes).collect();
-    let set = FeatureSet::new(rows(images, 1), labels, names(classes)).expect("a valid set");
-    let text = rows(classes, 2).values().to_vec();
-    let text = TextClassifier::new(text, DIM, names(classes), ["a {}."], 100.0, "random")
-        .expect("a valid classifier");
-    (set, text)
-}
+use self::task::{DIM, rows, task};
 
 fn benches(criterion: &mut Criterion) {
-    for spec in DeviceSpec::compiled() {
-        let device = spec.init().expect("a compiled device");
+    for spec in DeviceSpec::available() {
+        let device = spec.open().expect("a device that answers");
         forward(criterion, &spec, &device);
         step(criterion, &spec, &device);
         fit(criterion, &spec, &device);

@@ -54,7 +54,7 @@ fn main() -> ExitCode {
 fn extract(arguments: &Arguments) -> Result<()> {
     let templates = templates(arguments.prompts.as_deref())?;
     let splits = splits(&arguments.images)?;
-    let clip = ClipBackbone::from_pretrained(&arguments.backbone, &arguments.device.init()?)?;
+    let clip = ClipBackbone::from_pretrained(&arguments.backbone, &arguments.device.open()?)?;
     let classes = splits[0].1.class_names();
     let names: Vec<String> = classes.iter().map(|name| name.replace('_', " ")).collect();
     let dataset = arguments.images.file_name().unwrap_or_default().to_string_lossy();

@@ -42,7 +42,7 @@ struct Arguments {
     /// What settings may be chosen with: validation-free or few-shot-validation
     #[arg(long, value_name = "PROTOCOL", default_value_t = Protocol::ValidationFree)]
     protocol: Protocol,
-    /// Where to compute: flex or ndarray
+    /// Where to compute, such as flex, wgpu or cuda:0
     #[arg(long, value_name = "DEVICE", default_value_t = DeviceSpec::default())]
     device: DeviceSpec,
     /// Writes the fitted adapter
@@ -81,7 +81,7 @@ fn main() -> ExitCode {
 fn few_shot(arguments: &Arguments) -> Result<()> {
     let settings = fitting::settings(arguments.settings.iter().map(String::as_str))?;
     let method = fitting::method(&arguments.method, &settings, arguments.seed)?;
-    let device = arguments.device.init()?;
+    let device = arguments.device.open()?;
     let file = match &arguments.features {
         Some(path) => FeatureFile::read(path)?,
         None => FeatureFile::synthetic(0)?,

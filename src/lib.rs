@@ -29,6 +29,7 @@
 //!
 //! | Module | Holds |
 //! | --- | --- |
+//! | [`device`] | [`DeviceSpec`]: CPUs and GPUs by name |
 //! | [`input`] | image decoding and preprocessing, the tokenizer |
 //! | [`backbone`] | [`ClipBackbone`]: the frozen towers, read from public checkpoint layouts |
 //! | [`features`] | embeddings with labels, the text classifier, few-shot draws, the feature file |
@@ -45,8 +46,15 @@
 //!
 //! # Crate features
 //!
+//! Each adds devices, and none changes what another computes; [`DeviceSpec`] names them.
+//!
 //! - `flex` (default): Burn's portable CPU backend, pure Rust.
 //! - `ndarray`: Burn's older CPU backend, which Burn deprecates; an independent check of the numbers.
+//! - `wgpu`, `vulkan`, `metal`: GPUs through wgpu. With `vulkan` every kernel is SPIR-V, also that of `wgpu` devices,
+//!   and drivers that compute on the CPU are refused, since they crash on it.
+//! - `cuda`: NVIDIA GPUs. The build downloads a prebuilt LLVM from GitHub.
+//! - `tch`: LibTorch 2.9.0 on CPUs, NVIDIA and Apple GPUs; which Burn deprecates too.
+//! - `fusion`, `autotune`: faster on GPUs, and wrong in places upstream; off unless asked for.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
@@ -54,7 +62,7 @@
 pub mod adapter;
 mod archive;
 pub mod backbone;
-mod device;
+pub mod device;
 mod error;
 pub mod evaluate;
 pub mod features;

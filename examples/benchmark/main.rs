@@ -50,7 +50,7 @@ struct Arguments {
     /// The split to score on
     #[arg(long, value_name = "SPLIT", default_value = "test")]
     test_split: String,
-    /// Where to compute: flex or ndarray
+    /// Where to compute, such as flex, wgpu or cuda:0
     #[arg(long, value_name = "DEVICE", default_value_t = DeviceSpec::default())]
     device: DeviceSpec,
     /// Writes every run as JSON
@@ -83,7 +83,7 @@ fn main() -> ExitCode {
 }
 
 fn benchmark(arguments: &Arguments) -> Result<()> {
-    arguments.device.init()?;
+    arguments.device.open()?;
     let entries = entries(&arguments.methods)?;
     let files = feature_files(&arguments.features)?;
     let count = files.len() * entries.len() * arguments.shots.len() * arguments.seeds.len();
@@ -196,7 +196,7 @@ fn fit_and_score(
 ) -> Result<Outcome> {
     let start = Instant::now();
     let model: Box<dyn Fitted> =
-        method.fit_any(support, file.classifier(), &mut Run::new(&arguments.device.init()?))?;
+        method.fit_any(support, file.classifier(), &mut Run::new(&arguments.device.open()?))?;
     let fit_seconds = start.elapsed().as_secs_f64();
     let report = model.evaluate(&file.test_set(&arguments.test_split)?)?;
     Ok(Outcome {

@@ -7,7 +7,7 @@ use std::{
 use burn::tensor::{Device, Tensor};
 
 use super::{
-    BackboneConfig, VisionKind,
+    BackboneConfig, Precision, VisionKind,
     describe::{Description, describe},
     flex::Lanes,
     resnet::ModifiedResNet,
@@ -31,7 +31,8 @@ const TEXT_BATCH: usize = 32;
 /// A pretrained CLIP, frozen: pixels and sentences in, embeddings out.
 ///
 /// It reads a folder as Hugging Face transformers or open_clip write it, with f32, f16 or bf16 weights, and
-/// computes in f32. It never sits on an autodiff device: what trains takes its embeddings as constants.
+/// computes in f32 unless told otherwise: [`with_precision`](Self::with_precision). It never sits on an autodiff
+/// device: what trains takes its embeddings as constants.
 ///
 /// | Layout | Files |
 /// | --- | --- |
@@ -60,6 +61,7 @@ pub struct ClipBackbone {
     identity: String,
     lanes: Lanes,
     device: Device,
+    precision: Precision,
 }
 
 /// An image tower and its projection, which in a ResNet is the pooling's last layer and has a bias.
@@ -117,7 +119,45 @@ impl ClipBackbone {
             identity,
             lanes: Lanes::new(&device),
             device,
+            precision: Precision::F32,
         })
+    }
+
+    /// The same backbone with towers that compute in another [`Precision`].
+    ///
+    /// Pixels go in and embeddings come out in f32 as before; the projections and all that trains stay in f32.
+    /// The [`identity`](Self::identity) stays too: an adapter fitted on features of one precision may be used
+    /// with another. Going back to f32 does not bring back the bits that were dropped.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] if the device does not calculate in it.
+    ///
+    /// # Examples
+    /// ```
+    /// use burn::tensor::Device;
+    /// use clip_adapter::{ClipBackbone, backbone::Precision};
+    ///
+    /// let clip = ClipBackbone::from_pretrained("tests/golden/hf_gelu_patch14", &Device::flex())?;
+    /// let whole = clip.encode_texts(&["a cat"])?.normalised();
+    /// let half = clip.with_precision(Precision::F16)?.encode_texts(&["a cat"])?.normalised();
+    /// let cosine: f32 = whole.row(0).iter().zip(half.row(0)).map(|(a, b)| a * b).sum();
+    /// assert!(cosine > 0.999 && whole != half);
+    /// # Ok::<(), clip_adapter::Error>(())
+    /// ```
+    pub fn with_precision(mut self, precision: Precision) -> Result<Self> {
+        precision.check(&self.device)?;
+        self.text = precision.tower(self.text);
+        self.vision.tower = match self.vision.tower {
+            VisionTower::Vit(tower) => VisionTower::Vit(Box::new(precision.tower(*tower))),
+            VisionTower::ResNet(tower) => VisionTower::ResNet(Box::new(precision.tower(*tower))),
+        };
+        self.precision = precision;
+        Ok(self)
+    }
+
+    /// What the towers compute in.
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// Sizes and switches.
@@ -173,10 +213,11 @@ impl ClipBackbone {
     /// # Panics
     /// If the pixels have another shape.
     pub fn image_features(&self, pixels: Tensor<4>) -> Tensor<2> {
-        match &self.vision.tower {
+        let pixels = self.precision.tensor(pixels);
+        Precision::F32.tensor(match &self.vision.tower {
             VisionTower::Vit(tower) => tower.forward(pixels),
             VisionTower::ResNet(tower) => tower.forward(pixels),
-        }
+        })
     }
 
     /// The features of the patches after a ViT's last block, row after row, without norm and projection: what
@@ -193,7 +234,9 @@ impl ClipBackbone {
     /// If the pixels have another shape.
     pub fn patch_features(&self, pixels: Tensor<4>) -> Result<Tensor<3>> {
         match &self.vision.tower {
-            VisionTower::Vit(tower) => Ok(tower.patches(pixels)),
+            VisionTower::Vit(tower) => {
+                Ok(tower.patches(self.precision.tensor(pixels)).cast(burn::tensor::FloatDType::F32))
+            }
             VisionTower::ResNet(_) => Err(Error::setting("image tower", "a ViT", "a ResNet")),
         }
     }
@@ -206,7 +249,7 @@ impl ClipBackbone {
     pub fn text_embeddings(&self, tokens: &Tokenized) -> Tensor<2> {
         self.lanes.encode(tokens.ids.len(), |texts| {
             let tokens = tokens.select(&texts.collect::<Vec<_>>());
-            self.text.forward(&tokens).matmul(self.text_projection.clone())
+            Precision::F32.tensor(self.text.forward(&tokens)).matmul(self.text_projection.clone())
         })
     }
 

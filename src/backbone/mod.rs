@@ -4,6 +4,7 @@ mod clip;
 mod config;
 mod describe;
 mod flex;
+mod precision;
 mod resnet;
 mod text;
 mod transformer;
@@ -12,4 +13,5 @@ mod weights;
 
 pub use clip::ClipBackbone;
 pub use config::{BackboneConfig, TextConfig, VisionConfig, VisionKind};
+pub use precision::Precision;
 pub use transformer::TowerActivation;

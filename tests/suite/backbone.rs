@@ -12,9 +12,9 @@ use safetensors::SafeTensors;
 
 use crate::shared::folder;
 
-const GOLDEN: [&str; 5] = ["hf_gelu_patch14", "hf_sharded", "hf_336", "openclip_vit", "openclip_resnet"];
+pub const GOLDEN: [&str; 5] = ["hf_gelu_patch14", "hf_sharded", "hf_336", "openclip_vit", "openclip_resnet"];
 
-fn golden(name: &str) -> PathBuf {
+pub fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
 }
 

@@ -218,3 +218,39 @@ fn help_explains_every_flag() {
         }
     }
 }
+
+#[test]
+fn compare_devices_writes_a_row_a_device() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out.json");
+    let arguments = [
+        "--devices",
+        "flex,flex",
+        "--batch",
+        "2",
+        "--batches",
+        "1",
+        "--set",
+        "epochs=1",
+        "--precision",
+        "f16",
+    ];
+    let output = run("compare_devices", &[&arguments[..], &["--json", out.to_str().unwrap()]].concat());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(String::from_utf8_lossy(&output.stdout).matches("| `flex` |").count(), 2);
+    let out = json(&out);
+    assert_eq!((&out["backbone"], &out["precision"]), (&"random tiny".into(), &"f16".into()));
+    for row in out["devices"].as_array().unwrap() {
+        for key in ["encoded_per_second", "fit_seconds", "scored_per_second"] {
+            assert!(row[key].as_f64().unwrap() > 0.0, "{key}");
+        }
+        let differ = row["embeddings_differ"].as_f64().unwrap();
+        assert!(differ > 0.0 && differ < 1e-2, "f16 against f32: {differ}");
+        assert_eq!(row["logits_differ"], 0.0);
+    }
+    let output = run("compare_devices", &["--devices", "tch:cuda:200"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        String::from_utf8_lossy(&output.stderr).starts_with("error: device `tch:cuda:200` is not available")
+    );
+}
