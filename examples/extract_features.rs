@@ -4,46 +4,71 @@
 //! cargo run --release --example extract_features -- --backbone clip-vit-base-patch32 --images photos \
 //!     --out photos.safetensors
 //! ```
+//!
+//! With `--store` an interrupted run goes on where it was. On a cluster, each task of an array job extracts a part,
+//! and one more run puts them together:
+//!
+//! ```text
+//! extract_features --backbone B --images photos --store work --part $TASK/8
+//! extract_features --backbone B --images photos --store work --merge --out photos.safetensors
+//! ```
 
 mod cli;
 
 use std::{
-    fs,
+    env, io,
+    ops::ControlFlow,
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use clap::Parser;
 use clip_adapter::{
-    ClipBackbone, DeviceSpec, Error, FeatureFile, FeatureSet, Result, features::Embeddings,
-    input::ImageFolder,
+    ClipBackbone, DeviceSpec, Error, FeatureFile, Result,
+    features::{Broken, ExtractOptions, Store, fill_store},
+    input::{ImageFolder, Prompts},
 };
 use indicatif::{ProgressBar, ProgressStyle};
-
-/// Files between two updates of the progress bar.
-const BLOCK: usize = 16;
 
 /// Encodes folders of images once, to a feature file that all the other examples read.
 #[derive(Parser)]
 struct Arguments {
-    /// A CLIP in the layout of Hugging Face or open_clip
-    #[arg(long, value_name = "DIR")]
+    /// A CLIP in the layout of Hugging Face or open_clip: a folder or, in a build with `hub`, its name there
+    #[arg(long, value_name = "DIR|ORG/NAME")]
     backbone: PathBuf,
     /// One sub-folder a class, or `train`, `val` and `test` with one a class each
     #[arg(long, value_name = "FOLDER")]
     images: PathBuf,
-    /// A prompt template a line, with {} where the class name goes
-    #[arg(long, value_name = "FILE")]
-    prompts: Option<PathBuf>,
+    /// Prompt templates with {} where the class name goes: a file with one a line, or the name of a published set
+    #[arg(long, value_name = "FILE|NAME")]
+    prompts: Option<String>,
+    /// Where to compute; several devices, separated by commas, work side by side
+    #[arg(long, value_name = "DEVICE", value_delimiter = ',', default_values_t = [DeviceSpec::default()])]
+    device: Vec<DeviceSpec>,
+    /// The feature file to write
+    #[arg(long, value_name = "FILE", required_unless_present = "part")]
+    out: Option<PathBuf>,
+    /// Keeps finished features here, and goes on from them; with --merge it may be given several times
+    #[arg(long, value_name = "DIR")]
+    store: Vec<PathBuf>,
+    /// Images in one file of the store
+    #[arg(long, value_name = "IMAGES", requires = "store")]
+    shard: Option<usize>,
+    /// Images encoded at once
+    #[arg(long, value_name = "IMAGES")]
+    batch: Option<usize>,
+    /// Threads that decode and resize; one for each core where none is given
+    #[arg(long, value_name = "THREADS")]
+    workers: Option<usize>,
     /// Leaves out images that cannot be decoded, and says which
     #[arg(long)]
     skip_broken: bool,
-    /// Where to compute
-    #[arg(long, value_name = "DEVICE", default_value_t = DeviceSpec::default())]
-    device: DeviceSpec,
-    /// The feature file to write
-    #[arg(long, value_name = "FILE")]
-    out: PathBuf,
+    /// Extracts only part I of N into the store, and writes no feature file
+    #[arg(long, value_name = "I/N", value_parser = part, requires = "store", conflicts_with_all = ["merge", "out"])]
+    part: Option<(usize, usize)>,
+    /// Extracts nothing: writes the feature file from the parts in the stores
+    #[arg(long, requires = "store")]
+    merge: bool,
 }
 
 fn main() -> ExitCode {
@@ -52,83 +77,146 @@ fn main() -> ExitCode {
 }
 
 fn extract(arguments: &Arguments) -> Result<()> {
-    let templates = templates(arguments.prompts.as_deref())?;
+    let prompts = prompts(arguments.prompts.as_deref())?;
     let splits = splits(&arguments.images)?;
-    let clip = ClipBackbone::from_pretrained(&arguments.backbone, &arguments.device.open()?)?;
-    let classes = splits[0].1.class_names();
-    let names: Vec<String> = classes.iter().map(|name| name.replace('_', " ")).collect();
-    let dataset = arguments.images.file_name().unwrap_or_default().to_string_lossy();
-    let mut file = FeatureFile::new(dataset, clip.text_classifier(&names, &templates)?);
-    for (split, folder) in &splits {
-        if folder.class_names() != classes {
-            return Err(Error::Data {
-                what: format!("classes of `{split}`"),
-                expected: format!("{classes:?}"),
-                found: format!("{:?}", folder.class_names()),
-            });
+    arguments.out.as_deref().map_or(Ok(()), check_folder)?;
+    let load = |device: &DeviceSpec| ClipBackbone::from_pretrained(&arguments.backbone, &device.open()?);
+    let clips = arguments.device.iter().map(load).collect::<Result<Vec<_>>>()?;
+    let temporary = tempfile::tempdir().map_err(|source| Error::Write { path: env::temp_dir(), source })?;
+    let stores = match &arguments.store[..] {
+        [] => vec![temporary.path().to_owned()],
+        [_, _, ..] if !arguments.merge => {
+            let (name, found) = ("store".into(), arguments.store.len().to_string());
+            return Err(Error::Setting { name, expected: "one folder without --merge".into(), found });
         }
-        file = file.with_split(split.clone(), encode(arguments, &clip, split, folder, &names)?)?;
+        stores => stores.to_vec(),
+    };
+    if !arguments.merge {
+        for (split, images) in &splits {
+            fill(arguments, &clips, &stores[0].join(split), split, images)?;
+        }
     }
-    file.write(&arguments.out)?;
-    println!("wrote {}: {} classes, {} prompts", arguments.out.display(), names.len(), templates.len());
+    match &arguments.out {
+        Some(out) => write(arguments, &clips[0], &prompts, &splits, &stores, out),
+        None => Ok(()),
+    }
+}
+
+/// Extracts one split into its store, with a bar that shows the rate and the time left.
+fn fill(
+    arguments: &Arguments,
+    clips: &[ClipBackbone],
+    store: &Path,
+    split: &str,
+    images: &ImageFolder,
+) -> Result<()> {
+    let style =
+        ProgressStyle::with_template("{prefix} {bar:30} {pos}/{len}  {msg}").expect("a valid template");
+    let bar = ProgressBar::new(0).with_style(style).with_prefix(split.to_owned());
+    let mut options = ExtractOptions::default()
+        .store(store)
+        .on_broken(if arguments.skip_broken { Broken::Skip } else { Broken::Fail })
+        .on_skip(|_, error| bar.suspend(|| eprintln!("skipped: {error}")))
+        .on_progress(|now| {
+            bar.set_length(now.total as u64);
+            bar.set_position(now.done as u64);
+            bar.set_message(format!("{:.1} images/s  {:.0} s left", now.images_per_second, now.seconds_left));
+            ControlFlow::Continue(())
+        });
+    if let Some(workers) = arguments.workers {
+        options = options.workers(workers);
+    }
+    if let Some(batch) = arguments.batch {
+        options = options.batch(batch);
+    }
+    if let Some(shard) = arguments.shard {
+        options = options.shard(shard);
+    }
+    if let Some((index, count)) = arguments.part {
+        options = options.part(index, count);
+    }
+    let result = fill_store(&clips.iter().collect::<Vec<_>>(), images, options);
+    bar.finish_and_clear();
+    result
+}
+
+/// Writes the feature file from complete stores, a shard at a time.
+fn write(
+    arguments: &Arguments,
+    clip: &ClipBackbone,
+    prompts: &Prompts,
+    splits: &[(String, ImageFolder)],
+    stores: &[PathBuf],
+    out: &Path,
+) -> Result<()> {
+    let opened = splits.iter().map(|(split, images)| {
+        let folders: Vec<PathBuf> = stores.iter().map(|store| store.join(split)).collect();
+        Store::open(&folders, clip.identity(), images)
+    });
+    let opened = opened.collect::<Result<Vec<_>>>()?;
+    let classes = splits[0].1.class_names();
+    let dataset = arguments.images.file_name().unwrap_or_default().to_string_lossy();
+    let file = FeatureFile::new(dataset, clip.text_classifier(classes, prompts.templates())?);
+    let named: Vec<_> = splits.iter().map(|(split, _)| split.as_str()).zip(&opened).collect();
+    file.write_with(out, &named)?;
+    let images: usize = opened.iter().map(Store::len).sum();
+    let skipped: usize = opened.iter().map(|store| store.skipped().len()).sum();
+    println!(
+        "wrote {}: {images} images ({skipped} skipped), {} classes, {} prompts",
+        out.display(),
+        classes.len(),
+        prompts.templates().len()
+    );
     Ok(())
 }
 
-fn encode(
-    arguments: &Arguments,
-    clip: &ClipBackbone,
-    split: &str,
-    folder: &ImageFolder,
-    names: &[String],
-) -> Result<FeatureSet> {
-    let style = ProgressStyle::with_template("{msg} {bar:30} {pos}/{len}  {per_sec}  {eta} left")
-        .expect("a valid template");
-    let bar = ProgressBar::new(folder.files().len() as u64).with_style(style).with_message(split.to_owned());
-    let (mut values, mut labels) = (Vec::new(), Vec::new());
-    for (files, block) in folder.files().chunks(BLOCK).zip(folder.labels().chunks(BLOCK)) {
-        match clip.encode_images(files) {
-            Ok(embeddings) => {
-                values.extend_from_slice(embeddings.normalised().values());
-                labels.extend_from_slice(block);
-            }
-            // One of them is broken: find out which.
-            Err(Error::Image { .. }) if arguments.skip_broken => {
-                for (file, &label) in files.iter().zip(block) {
-                    match clip.encode_images(&[file]) {
-                        Ok(embedding) => {
-                            values.extend_from_slice(embedding.normalised().values());
-                            labels.push(label);
-                        }
-                        Err(error @ Error::Image { .. }) => bar.suspend(|| eprintln!("skipped: {error}")),
-                        Err(error) => return Err(error),
-                    }
-                }
-            }
-            Err(error) => return Err(error),
-        }
-        bar.inc(files.len() as u64);
-    }
-    bar.finish_and_clear();
-    FeatureSet::new(Embeddings::new(values, clip.config().embed_dim)?, labels, names)
-}
-
-/// The splits that are there; a folder without any is `train`.
+/// The splits that are there, which have the same classes; a folder without any is `train`.
 fn splits(root: &Path) -> Result<Vec<(String, ImageFolder)>> {
+    let open = |path: &Path| -> Result<ImageFolder> {
+        Ok(ImageFolder::open(path)?.map_class_names(|name| name.replace('_', " ")))
+    };
     let named = ["train", "val", "test"].into_iter().filter(|split| root.join(split).is_dir());
-    let splits: Vec<_> = named
-        .map(|split| Ok((split.to_owned(), ImageFolder::open(root.join(split))?)))
-        .collect::<Result<_>>()?;
-    if splits.is_empty() { Ok(vec![("train".into(), ImageFolder::open(root)?)]) } else { Ok(splits) }
+    let mut splits =
+        named.map(|split| Ok((split.to_owned(), open(&root.join(split))?))).collect::<Result<Vec<_>>>()?;
+    if splits.is_empty() {
+        splits.push(("train".into(), open(root)?));
+    }
+    let classes = splits[0].1.class_names();
+    if let Some((split, images)) = splits.iter().find(|(_, images)| images.class_names() != classes) {
+        return Err(Error::Data {
+            what: format!("classes of `{split}`"),
+            expected: format!("{classes:?}"),
+            found: format!("{:?}", images.class_names()),
+        });
+    }
+    Ok(splits)
 }
 
-fn templates(path: Option<&Path>) -> Result<Vec<String>> {
-    let Some(path) = path else { return Ok(vec!["a photo of a {}.".into()]) };
-    let text = fs::read_to_string(path).map_err(|source| Error::Read { path: path.into(), source })?;
-    let lines: Vec<String> =
-        text.lines().map(str::trim).filter(|line| !line.is_empty()).map(String::from).collect();
-    if lines.is_empty() {
-        let (what, expected) = (path.display().to_string(), "a prompt template a line".to_owned());
-        return Err(Error::Data { what, expected, found: "an empty file".into() });
+/// A published set by its name, or a file: anything with a dot or a path separator.
+fn prompts(source: Option<&str>) -> Result<Prompts> {
+    match source {
+        None => Ok(Prompts::default()),
+        Some(path) if path.contains(['.', '/', '\\']) || Path::new(path).is_file() => Prompts::read(path),
+        Some(name) => Prompts::named(name),
     }
-    Ok(lines)
+}
+
+/// Hours of work should not end at a folder that is not there.
+fn check_folder(out: &Path) -> Result<()> {
+    match out.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() && !folder.is_dir() => {
+            Err(Error::Write { path: out.to_owned(), source: io::ErrorKind::NotFound.into() })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// `3/8` is part 3 of 8.
+fn part(text: &str) -> std::result::Result<(usize, usize), String> {
+    let numbers =
+        text.split_once('/').and_then(|(index, count)| Some((index.parse().ok()?, count.parse().ok()?)));
+    match numbers {
+        Some((index, count)) if (1..=count).contains(&index) => Ok((index, count)),
+        _ => Err("expected I/N with I from 1 to N, such as 3/8".into()),
+    }
 }

@@ -2,17 +2,15 @@
 //! bytes that depend on the content alone, and writes that happen whole or not at all.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     fs, io,
-    io::Write,
+    io::{BufWriter, Write},
     path::{Path, PathBuf},
 };
 
 use half::{bf16, f16};
-use safetensors::{
-    Dtype, SafeTensors,
-    tensor::{TensorView, serialize},
-};
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use serde_json::json;
 
 use crate::{Error, Result};
 
@@ -167,14 +165,44 @@ pub(crate) fn transposed(values: &[f32], rows: usize, columns: usize) -> Vec<f32
     (0..rows * columns).map(|index| values[index % rows * columns + index / rows]).collect()
 }
 
-/// A safetensors file to be: add tensors and metadata, then [`write`](Self::write) it.
-#[derive(Default)]
-pub(crate) struct ArchiveWriter {
-    tensors: BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>,
-    metadata: HashMap<String, String>,
+/// Values turned into bytes at once.
+const FLOATS_AT_ONCE: usize = 1 << 14;
+
+/// Takes the next values of a tensor that is written piece by piece.
+pub(crate) type PutFloats<'a> = dyn FnMut(&[f32]) -> Result<()> + 'a;
+
+type Fill<'a> = Box<dyn FnOnce(&mut PutFloats<'_>) -> Result<()> + 'a>;
+
+/// A tensor of a file to be.
+struct Entry<'a> {
+    dtype: Dtype,
+    shape: Vec<usize>,
+    content: Content<'a>,
 }
 
-impl ArchiveWriter {
+enum Content<'a> {
+    Bytes(Vec<u8>),
+    /// Hands over as many f32 as the shape asks for, when the file is written.
+    Floats(Fill<'a>),
+}
+
+impl Entry<'_> {
+    fn len(&self) -> usize {
+        match &self.content {
+            Content::Bytes(bytes) => bytes.len(),
+            Content::Floats(_) => 4 * self.shape.iter().product::<usize>(),
+        }
+    }
+}
+
+/// A safetensors file to be: add tensors and metadata, then [`write`](Self::write) it.
+#[derive(Default)]
+pub(crate) struct ArchiveWriter<'a> {
+    tensors: BTreeMap<String, Entry<'a>>,
+    metadata: BTreeMap<String, String>,
+}
+
+impl<'a> ArchiveWriter<'a> {
     pub fn new(format: &str) -> Self {
         let mut writer = Self::default();
         writer.text("format", format);
@@ -186,64 +214,109 @@ impl ArchiveWriter {
     }
 
     pub fn floats(&mut self, name: impl Into<String>, shape: &[usize], values: &[f32]) {
-        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        self.tensors.insert(name.into(), (Dtype::F32, shape.to_vec(), bytes));
+        self.add(name, Dtype::F32, shape, Content::Bytes(float_bytes(values)));
+    }
+
+    /// A tensor that is too large to be held: `fill` hands over its values while the file is written.
+    pub fn floats_from(
+        &mut self,
+        name: impl Into<String>,
+        shape: &[usize],
+        fill: impl FnOnce(&mut PutFloats<'_>) -> Result<()> + 'a,
+    ) {
+        self.add(name, Dtype::F32, shape, Content::Floats(Box::new(fill)));
     }
 
     pub fn indices(&mut self, name: impl Into<String>, values: &[usize]) {
         let bytes = values.iter().flat_map(|&value| (value as i64).to_le_bytes()).collect();
-        self.tensors.insert(name.into(), (Dtype::I64, vec![values.len()], bytes));
+        self.add(name, Dtype::I64, &[values.len()], Content::Bytes(bytes));
     }
 
     pub fn bytes(&mut self, name: impl Into<String>, bytes: Vec<u8>) {
-        self.tensors.insert(name.into(), (Dtype::U8, vec![bytes.len()], bytes));
+        self.add(name, Dtype::U8, &[bytes.len()], Content::Bytes(bytes));
+    }
+
+    fn add(&mut self, name: impl Into<String>, dtype: Dtype, shape: &[usize], content: Content<'a>) {
+        self.tensors.insert(name.into(), Entry { dtype, shape: shape.to_vec(), content });
     }
 
     /// Writes the file, whole or not at all.
     pub fn write(self, path: &Path) -> Result<()> {
-        let failed = |error: String| Error::Write { path: path.into(), source: io::Error::other(error) };
-        let mut views = Vec::with_capacity(self.tensors.len());
-        for (name, (dtype, shape, bytes)) in &self.tensors {
-            let view = TensorView::new(*dtype, shape.clone(), bytes)
-                .map_err(|error| failed(format!("{name}: {error}")))?;
-            views.push((name, view));
-        }
-        let mut bytes = serialize(views, Some(self.metadata)).map_err(|error| failed(error.to_string()))?;
-        sort_header(&mut bytes).map_err(|error| failed(error.to_string()))?;
-        write_atomically(path, &bytes)
+        let failed = |source: io::Error| Error::Write { path: path.into(), source };
+        // Wide types first, as the format's own writer does, so that every value is aligned.
+        let mut tensors: Vec<_> = self.tensors.into_iter().collect();
+        tensors.sort_by_key(|(_, entry)| std::cmp::Reverse(entry.dtype));
+        let header = header(&tensors, &self.metadata).map_err(|error| failed(error.into()))?;
+        write_atomically(path, |file| {
+            file.write_all(&(header.len() as u64).to_le_bytes()).map_err(failed)?;
+            file.write_all(&header).map_err(failed)?;
+            for (name, entry) in tensors {
+                let expected = entry.len();
+                let mut written = 0;
+                let mut put = |bytes: &[u8]| {
+                    written += bytes.len();
+                    file.write_all(bytes).map_err(failed)
+                };
+                match entry.content {
+                    Content::Bytes(bytes) => put(&bytes)?,
+                    Content::Floats(fill) => fill(&mut |values: &[f32]| {
+                        values.chunks(FLOATS_AT_ONCE).try_for_each(|values| put(&float_bytes(values)))
+                    })?,
+                }
+                if written != expected {
+                    let reason = format!("{name}: {written} bytes where {expected} were promised");
+                    return Err(failed(io::Error::other(reason)));
+                }
+            }
+            Ok(())
+        })
     }
 }
 
-/// Puts the header's keys in order. The format's own writer takes them from a hash map, and the same
-/// content would give other bytes each time.
-fn sort_header(file: &mut [u8]) -> serde_json::Result<()> {
-    let (length, rest) = file.split_at_mut(8);
-    let length = u64::from_le_bytes(length.try_into().expect("eight bytes")) as usize;
-    let header = &mut rest[..length];
-    let sorted: BTreeMap<String, serde_json::Value> = serde_json::from_slice(header)?;
-    let sorted = serde_json::to_vec(&sorted)?;
-    header.fill(b' ');
-    header[..sorted.len()].copy_from_slice(&sorted);
-    Ok(())
+fn float_bytes(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|value| value.to_le_bytes()).collect()
+}
+
+/// The JSON in front of the tensors, its keys in order: the format's own writer takes them from a hash map, and
+/// the same content would give other bytes each time.
+fn header(
+    tensors: &[(String, Entry<'_>)],
+    metadata: &BTreeMap<String, String>,
+) -> serde_json::Result<Vec<u8>> {
+    let mut header = BTreeMap::from([("__metadata__", json!(metadata))]);
+    let mut start = 0;
+    for (name, entry) in tensors {
+        let end = start + entry.len();
+        let place = json!({ "data_offsets": [start, end], "dtype": entry.dtype, "shape": entry.shape });
+        header.insert(name.as_str(), place);
+        start = end;
+    }
+    let mut bytes = serde_json::to_vec(&header)?;
+    bytes.resize(bytes.len().next_multiple_of(8), b' ');
+    Ok(bytes)
 }
 
 /// Writes to a temporary file beside `path` and renames it, so that a reader never sees half a file and a
 /// failure leaves what was there.
-pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    let write = || {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut builder = tempfile::Builder::new();
-        #[cfg(unix)]
-        {
-            // Temporary files are private by default; this one becomes the user's ordinary file.
-            use std::os::unix::fs::PermissionsExt;
-            builder.permissions(fs::Permissions::from_mode(0o666));
-        }
-        let mut file = builder.tempfile_in(folder)?;
-        file.write_all(bytes)?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        Ok(())
-    };
-    write().map_err(|source: io::Error| Error::Write { path: path.into(), source })
+pub(crate) fn write_atomically(
+    path: &Path,
+    content: impl FnOnce(&mut dyn Write) -> Result<()>,
+) -> Result<()> {
+    let failed = |source: io::Error| Error::Write { path: path.into(), source };
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    {
+        // Temporary files are private by default; this one becomes the user's ordinary file.
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(fs::Permissions::from_mode(0o666));
+    }
+    let mut file = builder.tempfile_in(folder).map_err(failed)?;
+    let mut buffer = BufWriter::new(file.as_file_mut());
+    content(&mut buffer)?;
+    buffer.flush().map_err(failed)?;
+    drop(buffer);
+    file.as_file().sync_all().map_err(failed)?;
+    file.persist(path).map_err(|error| failed(error.error))?;
+    Ok(())
 }

@@ -159,6 +159,16 @@ pub enum Error {
         /// Where the state was written, if a checkpoint was asked for.
         checkpoint: Option<PathBuf>,
     },
+    /// The progress callback asked an extraction to stop.
+    #[error("extraction cancelled after {done} of {total} images{}", saved(store))]
+    ExtractionCancelled {
+        /// Images encoded, those found in the store included.
+        done: usize,
+        /// Images planned.
+        total: usize,
+        /// The store that holds what was finished, if one was asked for.
+        store: Option<PathBuf>,
+    },
 }
 
 fn weights(missing: &[String], misshapen: &[String], unused: &[String]) -> String {

@@ -32,7 +32,7 @@
 //! | [`device`] | [`DeviceSpec`]: CPUs and GPUs by name |
 //! | [`input`] | image decoding and preprocessing, the tokenizer |
 //! | [`backbone`] | [`ClipBackbone`]: the frozen towers, read from public checkpoint layouts |
-//! | [`features`] | embeddings with labels, the text classifier, few-shot draws, the feature file |
+//! | [`features`] | embeddings with labels, extraction, the text classifier, few-shot draws, the feature file |
 //! | [`adapter`] | [`Adapter`] and [`ResidualFusion`], Burn modules that compose with any other |
 //! | [`evaluate`] | accuracy, F1, calibration, the protocol, the report |
 //! | [`methods`] | one trait, one file a method: [`ClipAdapter`], [`TipAdapter`], [`Gda`], [`ProKeR`] and others |
@@ -75,7 +75,7 @@ pub use backbone::ClipBackbone;
 pub use device::DeviceSpec;
 pub use error::{Error, Result};
 pub use evaluate::{Protocol, Report};
-pub use features::{FeatureFile, FeatureSet, Support, TestSet, TextClassifier};
+pub use features::{ExtractOptions, FeatureFile, FeatureSet, Support, TestSet, TextClassifier};
 pub use fingerprint::Fingerprint;
 pub use methods::{
     Clap, ClipAdapter, CrossModal, Fitted, FittedClipAdapter, Gda, Method, ProKeR, Progress, Rla, Run,

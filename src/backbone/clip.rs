@@ -22,8 +22,9 @@ use crate::{
     input::{EndOfText, Preprocess, Tokenized, Tokenizer},
 };
 
-/// Images that one lane encodes at once: enough for good products, few enough to stay in the cache.
-const IMAGE_BATCH: usize = 8;
+/// Images encoded at once: enough for every core, few enough to stay in the cache. The same on every machine, as
+/// other batches may give other last bits.
+pub(crate) const IMAGE_BATCH: usize = 32;
 
 /// Texts that one lane encodes at once.
 const TEXT_BATCH: usize = 32;
@@ -185,6 +186,11 @@ impl ClipBackbone {
         self.logit_scale
     }
 
+    /// Where the towers are.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
     /// Image embeddings, not normalised.
     ///
     /// # Shapes
@@ -260,7 +266,7 @@ impl ClipBackbone {
     /// finite.
     pub fn encode_images(&self, files: &[impl AsRef<Path>]) -> Result<Embeddings> {
         let mut values = Vec::with_capacity(files.len() * self.config.embed_dim);
-        for files in files.chunks(IMAGE_BATCH * self.lanes.count()) {
+        for files in files.chunks(IMAGE_BATCH) {
             let pixels = self.preprocess.load(files, &self.device)?;
             values.extend(to_host(self.image_embeddings(pixels))?);
         }

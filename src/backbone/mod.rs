@@ -15,3 +15,5 @@ pub use clip::ClipBackbone;
 pub use config::{BackboneConfig, TextConfig, VisionConfig, VisionKind};
 pub use precision::Precision;
 pub use transformer::TowerActivation;
+
+pub(crate) use clip::IMAGE_BATCH;

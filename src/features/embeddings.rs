@@ -70,6 +70,11 @@ impl Embeddings {
         &self.values
     }
 
+    /// All values, to keep.
+    pub(crate) fn into_values(self) -> Vec<f32> {
+        self.values
+    }
+
     /// The given rows, in the given order.
     ///
     /// # Panics
@@ -89,12 +94,16 @@ impl Embeddings {
 
     /// Every row scaled to unit length.
     pub fn normalised(&self) -> Self {
-        let mut values = self.values.clone();
-        for row in values.chunks_exact_mut(self.dim) {
+        self.clone().into_normalised()
+    }
+
+    /// As [`normalised`](Self::normalised), in place.
+    pub(crate) fn into_normalised(mut self) -> Self {
+        for row in self.values.chunks_exact_mut(self.dim) {
             let norm = row.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>().sqrt() as f32;
             row.iter_mut().for_each(|value| *value /= norm);
         }
-        Self { values, dim: self.dim }
+        self
     }
 
     /// The rows as a tensor `[rows, dim]` on `device`.

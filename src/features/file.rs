@@ -72,19 +72,25 @@ impl FeatureFile {
     /// [`Error::Dim`] or [`Error::Data`] if the split's width or classes are not the classifier's.
     pub fn with_split(mut self, name: impl Into<String>, set: FeatureSet) -> Result<Self> {
         let name = name.into();
+        self.check_split(&name, set.embeddings().dim(), set.class_names())?;
+        self.splits.insert(name, set);
+        Ok(self)
+    }
+
+    /// That a split's width and classes are the classifier's.
+    pub(super) fn check_split(&self, name: &str, dim: usize, class_names: &[String]) -> Result<()> {
         if name.is_empty() || name == "text" {
             return Err(Error::data("split name", "a name other than `text`", format!("`{name}`")));
         }
-        self.classifier.weights().check_dim(&format!("split `{name}`"), set.embeddings().dim())?;
-        if set.class_names() != self.classifier.class_names() {
-            return Err(Error::data(
-                format!("classes of split `{name}`"),
-                format!("{:?}", self.classifier.class_names()),
-                format!("{:?}", set.class_names()),
-            ));
+        self.classifier.weights().check_dim(&format!("split `{name}`"), dim)?;
+        if class_names == self.classifier.class_names() {
+            return Ok(());
         }
-        self.splits.insert(name, set);
-        Ok(self)
+        Err(Error::data(
+            format!("classes of split `{name}`"),
+            format!("{:?}", self.classifier.class_names()),
+            format!("{class_names:?}"),
+        ))
     }
 
     /// Records the draw of `shots` images a class by `seed`, so that other programs use the same images.
@@ -195,6 +201,11 @@ impl FeatureFile {
     /// [`Error::Write`] if it cannot be written; the file that was there is then untouched. [`Error::Data`] if the
     /// classifier came out of an adapter file, which does not keep the prompts' embeddings.
     pub fn write(&self, path: impl AsRef<Path>) -> Result<()> {
+        self.archive()?.write(path.as_ref())
+    }
+
+    /// Everything this file holds, about to be written.
+    pub(super) fn archive(&self) -> Result<ArchiveWriter<'_>> {
         let text = &self.classifier;
         let prompts = text.prompts().ok_or_else(|| {
             Error::data(
@@ -215,13 +226,14 @@ impl FeatureFile {
         archive.floats("text.features", &shape, prompts.values());
         for (name, set) in &self.splits {
             let rows = set.embeddings();
-            archive.floats(format!("{name}.features"), &[rows.rows(), rows.dim()], rows.values());
+            let shape = [rows.rows(), rows.dim()];
+            archive.floats_from(format!("{name}.features"), &shape, move |put| put(rows.values()));
             archive.indices(format!("{name}.labels"), set.labels());
         }
         for ((shots, seed), rows) in &self.draws {
             archive.indices(format!("shots.{shots}.seed{seed}"), rows);
         }
-        archive.write(path.as_ref())
+        Ok(archive)
     }
 
     /// Whether every image embedding has unit length, to the precision of an f16 file.

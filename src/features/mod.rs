@@ -1,8 +1,9 @@
-//! What a frozen CLIP says about images and classes: embeddings with labels, the text classifier,
-//! few-shot draws, and the file that holds them.
+//! What a frozen CLIP says about images and classes: embeddings with labels, their extraction from folders of
+//! images, the text classifier, few-shot draws, and the file that holds them.
 
 mod classifier;
 mod embeddings;
+mod extract;
 mod file;
 mod set;
 mod shots;
@@ -11,6 +12,7 @@ mod synthetic;
 
 pub use classifier::TextClassifier;
 pub use embeddings::Embeddings;
+pub use extract::{Broken, ExtractOptions, ExtractProgress, Extracted, Store, extract_on, fill_store, merge};
 pub use file::{FORMAT, FeatureFile};
 pub use set::{FeatureSet, TestSet};
 pub use shots::Support;

@@ -55,7 +55,13 @@ impl ImageFolder {
         Ok(folder)
     }
 
-    /// The sub-folders' names, in label order.
+    /// Gives the classes other names, such as `river boat` where the folder is `river_boat`.
+    pub fn map_class_names(mut self, name: impl FnMut(&str) -> String) -> Self {
+        self.class_names = self.class_names.iter().map(String::as_str).map(name).collect();
+        self
+    }
+
+    /// The classes' names, in label order: the sub-folders', unless they were mapped.
     pub fn class_names(&self) -> &[String] {
         &self.class_names
     }

@@ -10,7 +10,7 @@ use clip_adapter::FeatureFile;
 use serde_json::Value;
 
 /// Cargo builds the examples before it runs the tests, beside them.
-fn example(name: &str) -> Command {
+pub fn example(name: &str) -> Command {
     let test = env::current_exe().unwrap();
     let folder = test.parent().and_then(Path::parent).unwrap().join("examples");
     Command::new(folder.join(format!("{name}{}", env::consts::EXE_SUFFIX)))

@@ -6,6 +6,7 @@ mod bad_input;
 mod clip_adapter;
 mod commands;
 mod devices;
+mod extract;
 mod feature_file;
 mod methods;
 mod properties;
