@@ -67,6 +67,27 @@ pub enum Error {
         /// Tensors that no part of the model takes.
         unused: Vec<String>,
     },
+    /// A checkpoint is not a folder and could not be had from the Hugging Face hub either.
+    #[error(
+        "no folder `{repository}`; from the hub: {file} is not in {} and cannot be downloaded: {reason}",
+        cache.display()
+    )]
+    Hub {
+        /// The repository, `org/name`.
+        repository: String,
+        /// The file of it that is lacking.
+        file: String,
+        /// The repository's folder in the local cache.
+        cache: PathBuf,
+        /// Why it was not downloaded.
+        reason: String,
+    },
+    /// A checkpoint is named as on the Hugging Face hub, and this build downloads nothing.
+    #[error("no folder `{repository}`; to have it from the hub, build with the crate feature `hub`")]
+    HubDisabled {
+        /// The name given.
+        repository: String,
+    },
     /// Features, labels or class names that do not fit together.
     #[error("{what}: expected {expected}, found {found}")]
     Data {

@@ -77,6 +77,7 @@ pub use error::{Error, Result};
 pub use evaluate::{Protocol, Report};
 pub use features::{ExtractOptions, FeatureFile, FeatureSet, Support, TestSet, TextClassifier};
 pub use fingerprint::Fingerprint;
+pub use input::Prompts;
 pub use methods::{
     Clap, ClipAdapter, CrossModal, Fitted, FittedClipAdapter, Gda, Method, ProKeR, Progress, Rla, Run,
     SsText, TaskRes, TipAdapter, TipAdapterF, ZeroShot,

@@ -1,12 +1,15 @@
 //! What the examples that fit have in common: methods by name and setting, and files of results.
 
-use std::{fs, path::Path};
+#[path = "files.rs"]
+mod files;
 
 use clip_adapter::{
     Error, Result,
     methods::{self, AnyMethod},
 };
 use serde_json::{Map, Value};
+
+pub use files::write;
 
 /// The method called `name` with these settings. Its own seed follows the draw's, unless it is set.
 pub fn method(name: &str, settings: &Map<String, Value>, seed: u64) -> Result<Box<dyn AnyMethod>> {
@@ -34,12 +37,4 @@ fn setting(pair: &str) -> Result<(String, Value)> {
     };
     let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.into()));
     Ok((key.to_owned(), value))
-}
-
-/// Writes text to a file, whole or not at all.
-pub fn write(path: &Path, text: &str) -> Result<()> {
-    let failed = |source| Error::Write { path: path.into(), source };
-    let half_written = path.with_extension("part");
-    fs::write(&half_written, text).map_err(failed)?;
-    fs::rename(&half_written, path).map_err(failed)
 }

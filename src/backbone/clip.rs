@@ -8,8 +8,9 @@ use burn::tensor::{Device, Tensor};
 
 use super::{
     BackboneConfig, Precision, VisionKind,
-    describe::{Description, describe},
+    describe::{Description, OPEN_CLIP_WEIGHTS, describe},
     flex::Lanes,
+    location::{locate, name_of},
     resnet::ModifiedResNet,
     text::TextTransformer,
     transformer::BlockShape,
@@ -19,7 +20,7 @@ use super::{
 use crate::{
     Error, Result, TextClassifier,
     features::Embeddings,
-    input::{EndOfText, Preprocess, Tokenized, Tokenizer},
+    input::{EndOfText, Preprocess, Prompts, Tokenized, Tokenizer},
 };
 
 /// Images encoded at once: enough for every core, few enough to stay in the cache. The same on every machine, as
@@ -28,6 +29,9 @@ pub(crate) const IMAGE_BATCH: usize = 32;
 
 /// Texts that one lane encodes at once.
 const TEXT_BATCH: usize = 32;
+
+/// Ends the identity of a backbone that turns images as their EXIF data say.
+const ORIENTED: &str = " oriented";
 
 /// A pretrained CLIP, frozen: pixels and sentences in, embeddings out.
 ///
@@ -43,10 +47,10 @@ const TEXT_BATCH: usize = 32;
 /// # Examples
 /// ```no_run
 /// use burn::tensor::Device;
-/// use clip_adapter::ClipBackbone;
+/// use clip_adapter::{ClipBackbone, input::Prompts};
 ///
 /// let clip = ClipBackbone::from_pretrained("path/to/clip-vit-base-patch32", &Device::flex())?;
-/// let classes = clip.text_classifier(&["cat", "dog"], &["a photo of a {}."])?;
+/// let classes = clip.text_classifier(&["cat", "dog"], &Prompts::default())?;
 /// let photos = clip.encode_images(&["one.jpg", "two.png"])?;
 /// # Ok::<(), clip_adapter::Error>(())
 /// ```
@@ -80,14 +84,17 @@ enum VisionTower {
 }
 
 impl ClipBackbone {
-    /// Loads a checkpoint from a folder.
+    /// Loads a checkpoint from a folder or, with the crate feature `hub`, from the Hugging Face hub by `org/name`
+    /// or by the name of a [`Preset`](super::Preset). A folder that exists wins.
     ///
     /// # Errors
+    /// [`Error::Hub`] if the hub is asked and does not give it, [`Error::HubDisabled`] if this build cannot ask;
     /// [`Error::Read`] or [`Error::Malformed`] for a file that is absent or damaged, [`Error::Setting`] for sizes
     /// that are impossible, [`Error::Weights`] with every tensor that is missing, misshapen or unknown. A model
     /// that is not whole is never returned.
     pub fn from_pretrained(folder: impl AsRef<Path>, device: &Device) -> Result<Self> {
-        let folder = folder.as_ref();
+        let folder = locate(folder.as_ref())?;
+        let folder = folder.as_path();
         let device = device.clone().without_autodiff();
         let Description { layout, config, preprocess, pad } = describe(folder)?;
         let pooling = config.text.end.map_or(EndOfText::LargestId, EndOfText::Id);
@@ -107,8 +114,8 @@ impl ClipBackbone {
         };
         let logit_scale = f64::from(weights.scalar("logit_scale")).exp();
         let digest = weights.finish(folder)?;
-        let name = folder.file_name().map_or("clip".into(), |name| name.to_string_lossy().into_owned());
-        let identity = format!("{name} weights:{digest} {}", describe_input(&config, &preprocess));
+        let identity =
+            format!("{} weights:{digest} {}", name_of(folder), describe_input(&config, &preprocess));
         Ok(Self {
             vision,
             text,
@@ -122,6 +129,16 @@ impl ClipBackbone {
             device,
             precision: Precision::F32,
         })
+    }
+
+    /// The same backbone for images turned as the camera noted in their EXIF data; the reference leaves them as
+    /// they are stored. Its features are others, and its [`identity`](Self::identity) says so.
+    pub fn with_exif_orientation(mut self) -> Self {
+        if !self.preprocess.orient {
+            self.preprocess.orient = true;
+            self.identity.push_str(ORIENTED);
+        }
+        self
     }
 
     /// The same backbone with towers that compute in another [`Precision`].
@@ -296,33 +313,18 @@ impl ClipBackbone {
     /// The zero-shot classifier of these classes: every template with every class name.
     ///
     /// # Errors
-    /// As [`encode_texts`](Self::encode_texts) and [`TextClassifier::new`]; [`Error::Data`] for a template
-    /// without `{}`.
+    /// As [`encode_texts`](Self::encode_texts) and [`TextClassifier::new`].
     pub fn text_classifier(
         &self,
         class_names: &[impl AsRef<str>],
-        templates: &[impl AsRef<str>],
+        prompts: &Prompts,
     ) -> Result<TextClassifier> {
-        let mut prompts = Vec::with_capacity(templates.len() * class_names.len());
-        for template in templates.iter().map(AsRef::as_ref) {
-            if !template.contains("{}") {
-                return Err(Error::data(
-                    "prompt template",
-                    "`{}` where the class name goes",
-                    format!("`{template}`"),
-                ));
-            }
-            prompts.extend(class_names.iter().map(|name| template.replace("{}", name.as_ref())));
-        }
-        let embeddings = self.encode_texts(&prompts)?;
-        let class_names = class_names.iter().map(|name| name.as_ref().to_owned());
-        let templates = templates.iter().map(|template| template.as_ref().to_owned());
-        let dim = self.config.embed_dim;
+        let embeddings = self.encode_texts(&prompts.sentences(class_names))?;
         TextClassifier::new(
             embeddings.values().to_vec(),
-            dim,
-            class_names,
-            templates,
+            self.config.embed_dim,
+            class_names.iter().map(|name| name.as_ref().to_owned()),
+            prompts.templates(),
             self.logit_scale,
             &*self.identity,
         )
@@ -377,20 +379,24 @@ fn load_text(weights: &mut Weights, layout: Layout, config: &BackboneConfig) -> 
 
 /// The part of the identity that is not in the weights.
 fn describe_input(config: &BackboneConfig, preprocess: &Preprocess) -> String {
-    let Preprocess { resize, crop, resampling, rounding, mean, std } = preprocess;
+    let Preprocess { resize, crop, resampling, rounding, orient, mean, std } = preprocess;
     let activation = match &config.vision.kind {
         VisionKind::Vit { activation, .. } => format!("{activation:?}"),
         VisionKind::ResNet { .. } => format!("ResNet {:?}", config.text.activation),
     };
-    format!("{activation} {resize}/{crop} {resampling:?} {rounding:?} mean {mean:?} std {std:?}")
+    let oriented = if *orient { ORIENTED } else { "" };
+    format!("{activation} {resize}/{crop} {resampling:?} {rounding:?} mean {mean:?} std {std:?}{oriented}")
 }
 
 /// One file, or the shards that an index names.
-fn weight_files(folder: &Path, layout: Layout) -> Result<Vec<PathBuf>> {
-    let single = folder.join(match layout {
-        Layout::HuggingFace => "model.safetensors",
-        Layout::OpenClip => "open_clip_model.safetensors",
-    });
+pub(super) fn weight_files(folder: &Path, layout: Layout) -> Result<Vec<PathBuf>> {
+    let single = match layout {
+        Layout::HuggingFace => folder.join("model.safetensors"),
+        Layout::OpenClip => {
+            let [usual, converted] = OPEN_CLIP_WEIGHTS.map(|file| folder.join(file));
+            if converted.exists() && !usual.exists() { converted } else { usual }
+        }
+    };
     let index = folder.join("model.safetensors.index.json");
     if single.exists() || !index.exists() {
         return Ok(vec![single]);

@@ -74,6 +74,9 @@ pub struct TextConfig {
 /// Sizes beyond this are a damaged file, not a model.
 const MAX_SIZE: usize = 1 << 20;
 
+/// So are patch embeddings of more weights than this: a thousand times the largest public one.
+const MAX_EMBEDDING: usize = 1 << 30;
+
 impl BackboneConfig {
     /// Checks that the sizes are possible.
     ///
@@ -114,12 +117,10 @@ impl BackboneConfig {
                 size("vision MLP width", *mlp)?;
                 positive(*epsilon)?;
                 divides("vision heads", vision.heads, vision.width)?;
-                if *patch_size > vision.image_size {
-                    return Err(Error::setting(
-                        "patch size",
-                        format!("1..={}", vision.image_size),
-                        patch_size,
-                    ));
+                divides("patch size", *patch_size, vision.image_size)?;
+                let embedding = patch_size.pow(2).saturating_mul(3 * vision.width);
+                if embedding > MAX_EMBEDDING {
+                    return Err(Error::setting("patch size", "one that a file could hold", patch_size));
                 }
                 *layers
             }

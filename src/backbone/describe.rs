@@ -11,6 +11,10 @@ use crate::{
     input::{CropRounding, Preprocess, Resampling},
 };
 
+/// What a file of weights is called in the layout of open_clip: as it writes it, and as the hub converts it.
+pub(super) const OPEN_CLIP_WEIGHTS: [&str; 2] =
+    ["open_clip_model.safetensors", "open_clip_pytorch_model.safetensors"];
+
 /// Everything a checkpoint's JSON files say.
 pub(super) struct Description {
     pub layout: Layout,
@@ -22,11 +26,29 @@ pub(super) struct Description {
 
 pub(super) fn describe(folder: &Path) -> Result<Description> {
     let open_clip = folder.join("open_clip_config.json");
-    let description =
-        if open_clip.exists() { open_clip_layout(&open_clip)? } else { hugging_face_layout(folder)? };
-    description.config.validate()?;
-    description.preprocess.validate()?;
+    // Some repositories hold both layouts' configurations, and safetensors of one.
+    let weights = OPEN_CLIP_WEIGHTS.iter().any(|file| folder.join(file).exists());
+    let description = if open_clip.exists() && (weights || !folder.join("config.json").exists()) {
+        open_clip_layout(&open_clip)?
+    } else {
+        hugging_face_layout(folder)?
+    };
+    let Description { config, preprocess, .. } = &description;
+    config.validate()?;
+    preprocess.validate()?;
+    if preprocess.crop != config.vision.image_size {
+        let expected = format!("the image tower's {} pixels", config.vision.image_size);
+        return Err(Error::setting("crop_size", expected, preprocess.crop));
+    }
     Ok(description)
+}
+
+/// Images prepared in another way than ours would be encoded wrongly, without a word.
+fn only(setting: &str, expected: &str, found: Option<String>) -> Result<()> {
+    match found {
+        Some(found) if found != expected => Err(Error::setting(setting, expected, found)),
+        _ => Ok(()),
+    }
 }
 
 fn json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
@@ -160,33 +182,23 @@ fn hugging_face_layout(folder: &Path) -> Result<Description> {
     })
 }
 
-/// The number that Pillow, and so `preprocessor_config.json`, has for bicubic.
-const PILLOW_BICUBIC: u64 = 3;
-
 /// `size` and `crop_size` are a number in old files, and an object in new ones.
 fn hugging_face_preprocess(path: &Path, image_size: usize) -> Result<Preprocess> {
     #[derive(Deserialize)]
     struct Processor {
         image_processor_type: Option<String>,
-        resample: Option<u64>,
         #[serde(default)]
         size: Value,
         #[serde(default)]
         crop_size: Value,
+        resample: Option<u64>,
         image_mean: Option<[f32; 3]>,
         image_std: Option<[f32; 3]>,
     }
     let processor: Processor = json(path)?;
+    only("resample", "3", processor.resample.map(|filter| filter.to_string()))?; // PIL's bicubic
     let pixels =
         |value: &Value, key: &str| value.as_u64().or_else(|| value[key].as_u64()).map(|side| side as usize);
-    if let Some(resample) = processor.resample.filter(|&resample| resample != PILLOW_BICUBIC) {
-        return Err(Error::Malformed {
-            path: path.into(),
-            part: "resample".into(),
-            expected: format!("{PILLOW_BICUBIC}, bicubic"),
-            found: resample.to_string(),
-        });
-    }
     let by_pillow = processor.image_processor_type.is_some_and(|name| name.ends_with("Pil"));
     let default = Preprocess::default();
     Ok(Preprocess {
@@ -194,6 +206,7 @@ fn hugging_face_preprocess(path: &Path, image_size: usize) -> Result<Preprocess>
         resize: pixels(&processor.size, "shortest_edge").unwrap_or(image_size),
         crop: pixels(&processor.crop_size, "height").unwrap_or(image_size),
         rounding: CropRounding::Down,
+        orient: false,
         mean: processor.image_mean.unwrap_or(default.mean),
         std: processor.image_std.unwrap_or(default.std),
     })
@@ -245,6 +258,8 @@ struct OpenClipPreprocess {
 
 fn open_clip_layout(path: &Path) -> Result<Description> {
     let OpenClipFile { model_cfg: model, preprocess_cfg } = json(path)?;
+    only("interpolation", "bicubic", preprocess_cfg.interpolation)?;
+    only("resize_mode", "shortest", preprocess_cfg.resize_mode)?;
     let malformed = |part: &str, expected: &str, found: &Value| Error::Malformed {
         path: path.into(),
         part: part.into(),
@@ -272,14 +287,6 @@ fn open_clip_layout(path: &Path) -> Result<Description> {
         }
         (layers, _) => return Err(malformed("vision_cfg", "a ViT's or a ResNet's layers", layers)),
     };
-    for (part, found, only) in [
-        ("interpolation", &preprocess_cfg.interpolation, "bicubic"),
-        ("resize_mode", &preprocess_cfg.resize_mode, "shortest"),
-    ] {
-        if let Some(found) = found.as_ref().filter(|found| *found != only) {
-            return Err(malformed(part, only, &Value::from(found.as_str())));
-        }
-    }
     let (text, default) = (&model.text_cfg, Preprocess::default());
     Ok(Description {
         layout: Layout::OpenClip,
@@ -303,6 +310,7 @@ fn open_clip_layout(path: &Path) -> Result<Description> {
             crop: vision.image_size,
             resampling: Resampling::Pillow,
             rounding: CropRounding::HalfEven,
+            orient: false,
             mean: preprocess_cfg.mean.unwrap_or(default.mean),
             std: preprocess_cfg.std.unwrap_or(default.std),
         },

@@ -5,6 +5,10 @@ mod config;
 mod describe;
 mod flex;
 mod precision;
+#[cfg(feature = "hub")]
+mod hub;
+mod location;
+mod presets;
 mod resnet;
 mod text;
 mod transformer;
@@ -14,6 +18,9 @@ mod weights;
 pub use clip::ClipBackbone;
 pub use config::{BackboneConfig, TextConfig, VisionConfig, VisionKind};
 pub use precision::Precision;
+#[cfg(feature = "hub")]
+pub use hub::Hub;
+pub use presets::{CheckpointLayout, Preset};
 pub use transformer::TowerActivation;
 
 pub(crate) use clip::IMAGE_BATCH;

@@ -34,6 +34,10 @@ impl Convolution {
         let mut statistic = |name: &str| weights.tensor(&format!("{norm}.{name}"), [outputs]);
         let (gamma, beta) = (statistic("weight"), statistic("bias"));
         let (mean, variance) = (statistic("running_mean"), statistic("running_var"));
+        if !weights.is_sound() {
+            // The model will not be: no arithmetic on sizes that only a configuration claims.
+            return Self { weight: Param::from_tensor(weight), bias: Param::from_tensor(beta), stride };
+        }
         let scale = gamma / (variance + EPSILON).sqrt();
         Self {
             weight: Param::from_tensor(weight * scale.clone().reshape([outputs, 1, 1, 1])),

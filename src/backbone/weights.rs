@@ -187,7 +187,7 @@ impl Weights {
         let header: Metadata =
             serde_json::from_slice(&header).map_err(|e| malformed("safetensors' JSON", e.to_string()))?;
         let data = header.data_len() as u64;
-        if 8 + length + data != size {
+        if data != size - 8 - length {
             return Err(malformed(&format!("{} bytes of tensors", size - 8 - length), format!("{data}")));
         }
         let index = self.files.len();
@@ -259,7 +259,8 @@ impl Weights {
         self.values(name, &shape).and_then(|values| values.first().copied()).unwrap_or_default()
     }
 
-    fn is_sound(&self) -> bool {
+    /// Whether nothing was missing or misshapen so far.
+    pub fn is_sound(&self) -> bool {
         self.missing.is_empty() && self.misshapen.is_empty() && self.failure.is_none()
     }
 

@@ -1,7 +1,7 @@
-use std::{io, path::Path};
+use std::path::Path;
 
 use burn::tensor::{Device, Tensor, TensorData};
-use image::{DynamicImage, ImageError, ImageReader, Limits, RgbImage};
+use image::{DynamicImage, ImageDecoder, ImageError, ImageReader, Limits, RgbImage, metadata::Orientation};
 
 use super::{
     jpeg,
@@ -14,6 +14,12 @@ pub(super) const MAX_SIDE: u32 = 1 << 15;
 
 /// Bytes that decoding one image may take.
 pub(super) const MAX_BYTES: u64 = 1 << 30;
+
+/// Pixels that one image may have after resizing, before the crop.
+const MAX_RESIZED: u64 = 1 << 25;
+
+/// How much longer than the crop the short side may be after resizing. Public models have 1 to 1.15.
+const MAX_MARGIN: usize = 8;
 
 /// Which pixel a centre crop starts at when the margin is odd.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -30,10 +36,11 @@ pub enum CropRounding {
 ///
 /// | Name | Default | Range | Meaning |
 /// | --- | --- | --- | --- |
-/// | `resize` | 224 | `crop` or more | short side after resizing, in pixels |
+/// | `resize` | 224 | 1 to 8 times `crop` | short side after resizing, in pixels |
 /// | `crop` | 224 | 1 or more | side of the square that is kept, in pixels |
 /// | `resampling` | Pillow | | whose arithmetic resizing follows, to the bit |
 /// | `rounding` | down | | where the crop starts when the margin is odd |
+/// | `orient` | false | | whether an image is first turned as its EXIF orientation says |
 /// | `mean`, `std` | CLIP's | std above 0 | per channel, of values 0..=1 |
 #[derive(Debug, Clone, PartialEq)]
 pub struct Preprocess {
@@ -45,6 +52,8 @@ pub struct Preprocess {
     pub resampling: Resampling,
     /// Where the crop starts when the margin is odd.
     pub rounding: CropRounding,
+    /// Whether an image is first turned as the camera noted in its EXIF data. The reference does not.
+    pub orient: bool,
     /// Subtracted from each channel.
     pub mean: [f32; 3],
     /// Divides each channel.
@@ -59,6 +68,7 @@ impl Default for Preprocess {
             crop: 224,
             resampling: Resampling::Pillow,
             rounding: CropRounding::Down,
+            orient: false,
             mean: [0.48145466, 0.4578275, 0.40821073],
             std: [0.26862954, 0.26130258, 0.27577711],
         }
@@ -75,8 +85,9 @@ impl Preprocess {
         if !side.contains(&self.crop) {
             return Err(Error::setting("crop_size", format!("1..={MAX_SIDE} pixels"), self.crop));
         }
-        if !(self.crop..=MAX_SIDE as usize).contains(&self.resize) {
-            return Err(Error::setting("size", format!("{}..={MAX_SIDE} pixels", self.crop), self.resize));
+        let longest = (MAX_MARGIN * self.crop).min(MAX_SIDE as usize);
+        if !(self.crop..=longest).contains(&self.resize) {
+            return Err(Error::setting("size", format!("{}..={longest} pixels", self.crop), self.resize));
         }
         match self.std.iter().find(|std| !(std.is_finite() && **std > 0.0)) {
             Some(std) => Err(Error::setting("image_std", "above 0", std)),
@@ -91,18 +102,20 @@ impl Preprocess {
     ///
     /// JPEG, PNG, WebP, GIF (its first frame), BMP and TIFF, recognised by their content. Grey, palette, alpha
     /// and 16-bit images become RGB as PIL's `convert("RGB")` makes them: alpha is dropped, of 16 bits the upper
-    /// 8 are kept. EXIF orientation is not applied, as the reference does not.
+    /// 8 are kept. EXIF orientation is applied only with [`orient`](Self::orient), as the reference does not.
     ///
     /// # Shapes
     /// - returns: `[files, 3, crop, crop]`
     ///
     /// # Errors
     /// [`Error::Read`] if a file cannot be read; [`Error::Image`] if it is not an image of these formats, is
-    /// damaged, or is larger than 32,768 pixels a side or 1 GiB decoded.
+    /// damaged, or is larger than 32,768 pixels a side or 1 GiB decoded; [`Error::Setting`] if a setting is out
+    /// of range.
     pub fn load(&self, files: &[impl AsRef<Path>], device: &Device) -> Result<Tensor<4>> {
+        self.validate()?; // before memory is taken for what a setting claims
         let mut values = Vec::with_capacity(files.len() * 3 * self.crop * self.crop);
         for file in files {
-            values.extend(self.pixels(&decode(file.as_ref())?)?);
+            values.extend(self.pixels(&self.decode(file)?)?);
         }
         let shape = [files.len(), 3, self.crop, self.crop];
         Ok(Tensor::from_data(TensorData::new(values, shape), device))
@@ -114,31 +127,51 @@ impl Preprocess {
     /// [`Error::Setting`] if a setting is out of range; [`Error::Data`] if the image has no pixel.
     pub fn pixels(&self, image: &RgbImage) -> Result<Vec<f32>> {
         self.validate()?;
-        let size = self.resized(image)?;
+        let size = self.resized(image.dimensions())?;
         let (left, top) = (self.margin(size.0), self.margin(size.1));
         let bytes = bicubic(image, size, left..left + self.crop, top..top + self.crop, self.resampling);
+        Ok(self.normalised(&bytes))
+    }
+
+    /// Reads an image file as RGB, turned as [`orient`](Self::orient) says.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn decode(&self, path: impl AsRef<Path>) -> Result<RgbImage> {
+        let path = path.as_ref();
+        let (mut image, orientation) = match jpeg::decode(path)? {
+            Some((image, orientation)) => (DynamicImage::ImageRgb8(image), orientation),
+            None => decode(path)?,
+        };
+        if self.orient {
+            image.apply_orientation(orientation);
+        }
+        Ok(to_rgb(image))
+    }
+
+    /// `(x / 255 - mean) / std` of a square of side `crop`, channel after channel.
+    pub(super) fn normalised(&self, bytes: &[u8]) -> Vec<f32> {
         let mut values = Vec::with_capacity(bytes.len());
         for channel in 0..3 {
             let (mean, std) = (self.mean[channel], self.std[channel]);
             let level = |&byte: &u8| (f32::from(byte) / 255.0 - mean) / std;
             values.extend(bytes[channel..].iter().step_by(3).map(level));
         }
-        Ok(values)
+        values
     }
 
     /// Width and height after resizing: the short side becomes `resize`, and the long one is cut off to a whole
     /// pixel, as the reference does.
-    fn resized(&self, image: &RgbImage) -> Result<(usize, usize)> {
-        let (width, height) = (image.width() as usize, image.height() as usize);
+    fn resized(&self, (width, height): (u32, u32)) -> Result<(usize, usize)> {
         if width == 0 || height == 0 {
             return Err(Error::data("image", "at least one pixel", format!("{width} x {height}")));
         }
-        let long = |long: usize, short: usize| self.resize * long / short;
-        Ok(if width <= height {
-            (self.resize, long(height, width))
-        } else {
-            (long(width, height), self.resize)
-        })
+        let side = self.resize as u64 * u64::from(width.max(height)) / u64::from(width.min(height));
+        if side * self.resize as u64 > MAX_RESIZED {
+            return Err(Error::data("image", "sides that differ less", format!("{width} x {height}")));
+        }
+        let (short, side) = (self.resize, side as usize);
+        Ok(if width <= height { (short, side) } else { (side, short) })
     }
 
     fn margin(&self, side: usize) -> usize {
@@ -150,17 +183,9 @@ impl Preprocess {
     }
 }
 
-/// Reads an image file as RGB.
-fn decode(path: &Path) -> Result<RgbImage> {
-    if let Some(image) = jpeg::decode(path)? {
-        return Ok(image);
-    }
-    let failed = |error: ImageError| match error {
-        ImageError::IoError(source) if source.kind() == io::ErrorKind::NotFound => {
-            Error::Read { path: path.into(), source }
-        }
-        error => Error::Image { path: path.into(), reason: error.to_string() },
-    };
+/// Reads any image file, and how the camera was held.
+fn decode(path: &Path) -> Result<(DynamicImage, Orientation)> {
+    let failed = |error: ImageError| Error::Image { path: path.into(), reason: error.to_string() };
     let mut reader = ImageReader::open(path)
         .and_then(ImageReader::with_guessed_format)
         .map_err(|source| Error::Read { path: path.into(), source })?;
@@ -168,8 +193,11 @@ fn decode(path: &Path) -> Result<RgbImage> {
     limits.max_image_width = Some(MAX_SIDE);
     limits.max_image_height = Some(MAX_SIDE);
     limits.max_alloc = Some(MAX_BYTES);
-    reader.limits(limits);
-    Ok(to_rgb(reader.decode().map_err(failed)?))
+    reader.limits(limits.clone());
+    let mut decoder = reader.into_decoder().map_err(failed)?;
+    limits.reserve(decoder.total_bytes()).map_err(failed)?;
+    let orientation = decoder.orientation().map_err(failed)?;
+    Ok((DynamicImage::from_decoder(decoder).map_err(failed)?, orientation))
 }
 
 /// PIL's `convert("RGB")`.

@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use image::RgbImage;
+use image::{RgbImage, metadata::Orientation};
 use jpeg_decoder::{Decoder, PixelFormat};
 
 use super::image::{MAX_BYTES, MAX_SIDE};
@@ -15,12 +15,12 @@ use crate::{Error, Result};
 /// The first bytes of every JPEG: start of image, and the start of the next marker.
 const MAGIC: [u8; 3] = [0xff, 0xd8, 0xff];
 
-/// Decodes a three-channel JPEG, and leaves every other file to the general reader.
+/// Decodes a three-channel JPEG, also how the camera was held, and leaves every other file to the general reader.
 ///
 /// Most photos store colour at half the resolution. libjpeg interpolates it with a triangle filter, and CLIP was
 /// trained on what it makes of them; this decoder does the same, the general one does not, which turns a feature by
 /// ten times the angle.
-pub(super) fn decode(path: &Path) -> Result<Option<RgbImage>> {
+pub(super) fn decode(path: &Path) -> Result<Option<(RgbImage, Orientation)>> {
     let read = |source| Error::Read { path: path.into(), source };
     let failed = |reason: String| Error::Image { path: path.into(), reason };
     let mut file = File::open(path).map_err(read)?;
@@ -40,5 +40,7 @@ pub(super) fn decode(path: &Path) -> Result<Option<RgbImage>> {
         return Err(failed(format!("{width} x {height} pixels: at most {MAX_SIDE} a side are read")));
     }
     let bytes = decoder.decode().map_err(|error| failed(error.to_string()))?;
-    RgbImage::from_raw(width, height, bytes).map(Some).ok_or_else(|| failed("too few pixels".into()))
+    let orientation = decoder.exif_data().and_then(Orientation::from_exif_chunk);
+    let image = RgbImage::from_raw(width, height, bytes).ok_or_else(|| failed("too few pixels".into()))?;
+    Ok(Some((image, orientation.unwrap_or(Orientation::NoTransforms))))
 }

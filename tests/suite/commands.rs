@@ -16,11 +16,11 @@ pub fn example(name: &str) -> Command {
     Command::new(folder.join(format!("{name}{}", env::consts::EXE_SUFFIX)))
 }
 
-fn run(name: &str, arguments: &[&str]) -> Output {
+pub fn run(name: &str, arguments: &[&str]) -> Output {
     example(name).args(arguments).output().unwrap_or_else(|error| panic!("example {name}: {error}"))
 }
 
-fn json(path: &Path) -> Value {
+pub fn json(path: &Path) -> Value {
     serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
 }
 

@@ -1,14 +1,21 @@
 //! Every integration test, as one binary: building it once is most of the cost.
 
 mod adapter_file;
+mod augment;
 mod backbone;
+mod backbone_commands;
 mod bad_input;
 mod clip_adapter;
 mod commands;
 mod devices;
 mod extract;
 mod feature_file;
+mod hostile;
+mod hub;
+mod images;
 mod methods;
+mod orientation;
+mod prompts;
 mod properties;
 mod reference;
 mod shared;
