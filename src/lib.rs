@@ -79,6 +79,6 @@ pub use features::{ExtractOptions, FeatureFile, FeatureSet, Support, TestSet, Te
 pub use fingerprint::Fingerprint;
 pub use input::Prompts;
 pub use methods::{
-    Clap, ClipAdapter, CrossModal, Fitted, FittedClipAdapter, Gda, Method, ProKeR, Progress, Rla, Run,
-    SsText, TaskRes, TipAdapter, TipAdapterF, ZeroShot,
+    Ape, Clap, ClipAdapter, CrossModal, Ensemble, Fitted, FittedClipAdapter, Gda, LinearProbe, LpPlusPlus,
+    Method, ProKeR, ProLip, Progress, Rla, Run, SsText, TaskRes, TipAdapter, TipAdapterF, ZeroShot,
 };

@@ -19,7 +19,7 @@ pub(crate) struct Parameter {
 
 impl Parameter {
     /// A matrix with its axes exchanged.
-    fn turned(&self) -> Self {
+    pub fn turned(&self) -> Self {
         let (rows, columns) = (self.shape[0], self.shape[1]);
         Self { shape: vec![columns, rows], values: transposed(&self.values, rows, columns) }
     }

@@ -7,14 +7,13 @@ use std::{
 use burn::tensor::{Device, Tensor};
 
 use super::{
-    BackboneConfig, Precision, VisionKind,
+    BackboneConfig, Precision, VisionKind, VisualProjection,
     describe::{Description, OPEN_CLIP_WEIGHTS, describe},
     flex::Lanes,
     location::{locate, name_of},
-    resnet::ModifiedResNet,
     text::TextTransformer,
     transformer::BlockShape,
-    vit::VisionTransformer,
+    vision::Vision,
     weights::{Layout, Weights},
 };
 use crate::{
@@ -69,20 +68,6 @@ pub struct ClipBackbone {
     precision: Precision,
 }
 
-/// An image tower and its projection, which in a ResNet is the pooling's last layer and has a bias.
-#[derive(Debug, Clone)]
-struct Vision {
-    tower: VisionTower,
-    projection: Tensor<2>, // [features, embed_dim]
-    bias: Option<Tensor<1>>,
-}
-
-#[derive(Debug, Clone)]
-enum VisionTower {
-    Vit(Box<VisionTransformer>),
-    ResNet(Box<ModifiedResNet>),
-}
-
 impl ClipBackbone {
     /// Loads a checkpoint from a folder or, with the crate feature `hub`, from the Hugging Face hub by `org/name`
     /// or by the name of a [`Preset`](super::Preset). A folder that exists wins.
@@ -105,7 +90,7 @@ impl ClipBackbone {
             return Err(Error::data("tokenizer", expected, tokenizer.vocabulary()));
         }
         let mut weights = Weights::open(&weight_files(folder, layout)?, &device)?;
-        let vision = load_vision(&mut weights, layout, &config);
+        let vision = Vision::load(&mut weights, layout, &config);
         let text = load_text(&mut weights, layout, &config);
         let (width, dim) = (config.text.width, config.embed_dim);
         let text_projection = match layout {
@@ -165,10 +150,7 @@ impl ClipBackbone {
     pub fn with_precision(mut self, precision: Precision) -> Result<Self> {
         precision.check(&self.device)?;
         self.text = precision.tower(self.text);
-        self.vision.tower = match self.vision.tower {
-            VisionTower::Vit(tower) => VisionTower::Vit(Box::new(precision.tower(*tower))),
-            VisionTower::ResNet(tower) => VisionTower::ResNet(Box::new(precision.tower(*tower))),
-        };
+        self.vision = self.vision.cast(precision);
         self.precision = precision;
         Ok(self)
     }
@@ -218,12 +200,7 @@ impl ClipBackbone {
     /// If the pixels have another shape.
     pub fn image_embeddings(&self, pixels: Tensor<4>) -> Tensor<2> {
         self.lanes.encode(pixels.dims()[0], |images| {
-            let features = self.image_features(pixels.clone().slice([images]));
-            let embeddings = features.matmul(self.vision.projection.clone());
-            match &self.vision.bias {
-                Some(bias) => embeddings + bias.clone().unsqueeze(),
-                None => embeddings,
-            }
+            self.vision.projection.forward(self.features_of(pixels.clone().slice([images])))
         })
     }
 
@@ -236,11 +213,16 @@ impl ClipBackbone {
     /// # Panics
     /// If the pixels have another shape.
     pub fn image_features(&self, pixels: Tensor<4>) -> Tensor<2> {
-        let pixels = self.precision.tensor(pixels);
-        Precision::F32.tensor(match &self.vision.tower {
-            VisionTower::Vit(tower) => tower.forward(pixels),
-            VisionTower::ResNet(tower) => tower.forward(pixels),
-        })
+        self.lanes.encode(pixels.dims()[0], |images| self.features_of(pixels.clone().slice([images])))
+    }
+
+    fn features_of(&self, pixels: Tensor<4>) -> Tensor<2> {
+        Precision::F32.tensor(self.vision.features(self.precision.tensor(pixels)))
+    }
+
+    /// The layer from [`image_features`](Self::image_features) to [`image_embeddings`](Self::image_embeddings).
+    pub fn visual_projection(&self) -> &VisualProjection {
+        &self.vision.projection
     }
 
     /// The features of the patches after a ViT's last block, row after row, without norm and projection: what
@@ -256,12 +238,7 @@ impl ClipBackbone {
     /// # Panics
     /// If the pixels have another shape.
     pub fn patch_features(&self, pixels: Tensor<4>) -> Result<Tensor<3>> {
-        match &self.vision.tower {
-            VisionTower::Vit(tower) => {
-                Ok(tower.patches(self.precision.tensor(pixels)).cast(burn::tensor::FloatDType::F32))
-            }
-            VisionTower::ResNet(_) => Err(Error::setting("image tower", "a ViT", "a ResNet")),
-        }
+        Ok(Precision::F32.tensor(self.vision.patches(self.precision.tensor(pixels))?))
     }
 
     /// Text embeddings, not normalised.
@@ -333,35 +310,6 @@ impl ClipBackbone {
 
 fn to_host(embeddings: Tensor<2>) -> Result<Vec<f32>> {
     embeddings.try_into_vec_as::<f32>().map_err(|error| Error::execution("encoding", error))
-}
-
-fn load_vision(weights: &mut Weights, layout: Layout, config: &BackboneConfig) -> Vision {
-    let (vision, dim) = (&config.vision, config.embed_dim);
-    match &vision.kind {
-        VisionKind::Vit { patch_size, layers, mlp, epsilon, activation } => {
-            let shape = BlockShape {
-                width: vision.width,
-                heads: vision.heads,
-                mlp: *mlp,
-                epsilon: *epsilon,
-                activation: *activation,
-                causal: false,
-            };
-            let tower =
-                VisionTransformer::load(weights, layout, vision.image_size, *patch_size, *layers, shape);
-            let projection = match layout {
-                Layout::HuggingFace => weights.transposed("visual_projection.weight", dim, vision.width),
-                Layout::OpenClip => weights.tensor("visual.proj", [vision.width, dim]),
-            };
-            Vision { tower: VisionTower::Vit(Box::new(tower)), projection, bias: None }
-        }
-        VisionKind::ResNet { layers } => {
-            let tower = ModifiedResNet::load(weights, vision.image_size, *layers, vision.width, vision.heads);
-            let projection = weights.transposed("visual.attnpool.c_proj.weight", dim, 32 * vision.width);
-            let bias = weights.tensor("visual.attnpool.c_proj.bias", [dim]);
-            Vision { tower: VisionTower::ResNet(Box::new(tower)), projection, bias: Some(bias) }
-        }
-    }
 }
 
 fn load_text(weights: &mut Weights, layout: Layout, config: &BackboneConfig) -> TextTransformer {

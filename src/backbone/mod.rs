@@ -4,23 +4,25 @@ mod clip;
 mod config;
 mod describe;
 mod flex;
-mod precision;
 #[cfg(feature = "hub")]
 mod hub;
 mod location;
+mod precision;
 mod presets;
 mod resnet;
 mod text;
 mod transformer;
+mod vision;
 mod vit;
 mod weights;
 
 pub use clip::ClipBackbone;
 pub use config::{BackboneConfig, TextConfig, VisionConfig, VisionKind};
-pub use precision::Precision;
 #[cfg(feature = "hub")]
 pub use hub::Hub;
+pub use precision::Precision;
 pub use presets::{CheckpointLayout, Preset};
 pub use transformer::TowerActivation;
+pub use vision::VisualProjection;
 
 pub(crate) use clip::IMAGE_BATCH;

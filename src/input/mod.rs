@@ -4,17 +4,17 @@ mod augment;
 mod folder;
 mod image;
 mod jpeg;
-mod resample;
 mod prompt_sets;
 mod prompts;
+mod resample;
 mod texts;
 mod tokenizer;
 
 pub use augment::{Augment, View};
 pub use folder::ImageFolder;
 pub use image::{CropRounding, Preprocess};
-pub use resample::Resampling;
 pub use prompts::Prompts;
+pub use resample::Resampling;
 pub use texts::read_texts;
 pub use tokenizer::{Tokenized, Tokenizer};
 

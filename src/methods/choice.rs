@@ -1,6 +1,21 @@
 //! Choosing settings by what they make of labelled images that were not fitted.
 
-use crate::evaluate::{argmax, log_sum_exp};
+use super::clip_adapter::{hold_out, rotations};
+use crate::{
+    FeatureSet, Support,
+    evaluate::{argmax, log_sum_exp},
+};
+
+/// Pairs of images to fit and images to choose by. Validation images are one such pair; without them one shot of
+/// each class is held out in turn, at most `limit` times. None where no class has two shots.
+pub(crate) fn folds(support: &Support, limit: usize) -> Vec<(FeatureSet, FeatureSet)> {
+    let set = support.set();
+    if let Some(validation) = support.validation() {
+        return vec![(set.clone(), validation.clone())];
+    }
+    let halves = (0..rotations(set, limit)).map(|rotation| hold_out(set, rotation));
+    halves.map(|(held_out, kept)| (set.select(&kept), set.select(&held_out))).collect()
+}
 
 /// Keeps the best candidate: more right answers are better, and of as many the lower negative log-likelihood.
 /// Of equals the first stays.

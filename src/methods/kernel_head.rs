@@ -104,9 +104,21 @@ impl KernelHead {
         beta: f64,
         device: &Device,
     ) -> Result<Self> {
+        Self::load_of_width(file, archive, weight, beta, file.classes.dim(), device)
+    }
+
+    /// As [`load`](Self::load), for keys that keep `width` of the channels.
+    pub fn load_of_width<S, F>(
+        file: &AdapterFile<S, F>,
+        archive: &Archive,
+        weight: f64,
+        beta: f64,
+        width: usize,
+        device: &Device,
+    ) -> Result<Self> {
         file.expect_names(&[KEYS, VALUES], archive)?;
         let device = device.clone().without_autodiff();
-        let keys = file.tensor(KEYS, [None, Some(file.classes.dim())], archive, &device)?;
+        let keys = file.tensor(KEYS, [None, Some(width)], archive, &device)?;
         let shots = keys.dims()[0];
         let classes = file.classes.class_names().len();
         let values = file.tensor(VALUES, [Some(shots), Some(classes)], archive, &device)?;

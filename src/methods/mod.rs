@@ -1,17 +1,23 @@
 //! The ways to find the part that learns, one file each, behind one trait.
 
+mod ape;
 mod choice;
 mod clap;
 mod clip_adapter;
 mod cross_modal;
 mod dense;
+mod ensemble;
 mod gda;
 mod kernel_head;
+mod lbfgs;
 mod linear_head;
+mod linear_probe;
+mod lp_plus_plus;
 mod matrix;
 mod monitor;
 mod optimiser;
 mod proker;
+mod prolip;
 mod range;
 mod registry;
 mod rla;
@@ -26,11 +32,16 @@ mod trainer;
 mod zero_shot;
 
 pub use self::clap::{Clap, FittedClap}; // `clap` alone could be the crate that the examples use
+pub use ape::{Ape, FittedApe};
 pub use clip_adapter::{Branches, ClipAdapter, FittedClipAdapter, Ratio};
 pub use cross_modal::{CrossModal, FittedCrossModal};
+pub use ensemble::{Ensemble, FittedEnsemble};
 pub use gda::{FittedGda, Gda};
+pub use linear_probe::{FittedLinearProbe, LinearProbe};
+pub use lp_plus_plus::{FittedLpPlusPlus, LpPlusPlus};
 pub use proker::{FittedProKeR, ProKeR};
-pub use registry::{AnyMethod, NAMES, by_name};
+pub use prolip::{FittedProLip, ProLip};
+pub use registry::{AnyMethod, NAMES, by_name, load};
 pub use rla::{FittedRla, Rla};
 pub use run::{Progress, Run};
 pub use ss_text::{FittedSsText, SsText};
@@ -108,6 +119,11 @@ pub trait Fitted: Send {
     /// The device it computes on.
     fn device(&self) -> &Device;
 
+    /// The width of the features it takes: the classifier's, unless it takes them before the last projection.
+    fn dim(&self) -> usize {
+        self.classes().dim()
+    }
+
     /// Logits of a batch of images.
     ///
     /// # Shapes
@@ -115,7 +131,7 @@ pub trait Fitted: Send {
     /// - returns: `[batch, classes]`
     ///
     /// # Panics
-    /// If the width of `images` is not the classifier's.
+    /// If the width of `images` is not [`dim`](Self::dim).
     fn logits(&self, images: Tensor<2>) -> Tensor<2>;
 
     /// What fitting chose or learned that the settings do not say, such as a learned ratio.
@@ -132,9 +148,12 @@ pub trait Fitted: Send {
     /// Logits of any number of images, on the host.
     ///
     /// # Errors
-    /// [`Error::Dim`] if the width is not the classifier's; [`Error::Execution`] if the device fails.
+    /// [`Error::Dim`] if the width is not [`dim`](Self::dim); [`Error::Execution`] if the device fails.
     fn score(&self, images: &Embeddings) -> Result<Logits> {
-        self.classes().weights().check_dim("image features", images.dim())?;
+        if images.dim() != self.dim() {
+            let (expected, found) = (self.dim(), images.dim());
+            return Err(Error::Dim { what: "image features".to_owned(), expected, found });
+        }
         // One tensor of 10,000 x 1,000 logits is 40 MB: blocks keep a large test set within the cache.
         const BLOCK: usize = 1024;
         let mut values = Vec::with_capacity(images.rows() * self.classes().class_names().len());
@@ -167,6 +186,11 @@ pub trait Fitted: Send {
 /// Support and classifier have the same classes and width.
 pub(crate) fn check_fit(support: &Support, classes: &TextClassifier) -> Result<()> {
     classes.weights().check_dim("support features", support.set().embeddings().dim())?;
+    check_classes(support, classes)
+}
+
+/// Support and classifier have the same classes.
+pub(crate) fn check_classes(support: &Support, classes: &TextClassifier) -> Result<()> {
     if support.set().class_names() == classes.class_names() {
         return Ok(());
     }

@@ -1,23 +1,9 @@
-use super::{
-    Clap, ClipAdapter, CrossModal, Fitted, Gda, Method, ProKeR, Rla, Run, SsText, TaskRes, TipAdapter,
-    TipAdapterF, ZeroShot,
-};
-use crate::{Error, Result, Support, TextClassifier};
+use std::path::Path;
 
-/// The names of all methods, in the order of a table.
-pub const NAMES: [&str; 11] = [
-    ZeroShot::NAME,
-    ClipAdapter::NAME,
-    TaskRes::NAME,
-    Rla::NAME,
-    Clap::NAME,
-    CrossModal::NAME,
-    TipAdapter::NAME,
-    TipAdapterF::NAME,
-    Gda::NAME,
-    ProKeR::NAME,
-    SsText::NAME,
-];
+use burn::tensor::Device;
+
+use super::*;
+use crate::{Fingerprint, adapter::FORMAT, archive::Archive};
 
 /// A method whose kind is known only at run time: every [`Method`] is one.
 pub trait AnyMethod: Send + Sync {
@@ -58,40 +44,93 @@ impl<M: Method> AnyMethod for M {
     }
 }
 
-/// The method called `name`, with some of its defaults replaced.
-///
-/// # Errors
-/// [`Error::Setting`] for an unknown method, an unknown setting, or a value of the wrong kind.
-///
-/// # Examples
-/// ```
-/// use clip_adapter::methods;
-///
-/// let settings = serde_json::json!({ "ratio": 0.8, "epochs": 50 });
-/// let method = methods::by_name("clip-adapter", settings.as_object().unwrap())?;
-/// assert_eq!(method.settings()["ratio"], 0.8);
-/// assert_eq!(method.settings()["reduction"], 4);
-/// assert!(methods::by_name("clip-adaptor", &Default::default()).is_err());
-/// # Ok::<(), clip_adapter::Error>(())
-/// ```
-pub fn by_name(
-    name: &str,
-    settings: &serde_json::Map<String, serde_json::Value>,
-) -> Result<Box<dyn AnyMethod>> {
-    match name {
-        ZeroShot::NAME => Ok(Box::new(configured::<ZeroShot>(settings)?)),
-        ClipAdapter::NAME => Ok(Box::new(configured::<ClipAdapter>(settings)?)),
-        TaskRes::NAME => Ok(Box::new(configured::<TaskRes>(settings)?)),
-        Rla::NAME => Ok(Box::new(configured::<Rla>(settings)?)),
-        Clap::NAME => Ok(Box::new(configured::<Clap>(settings)?)),
-        CrossModal::NAME => Ok(Box::new(configured::<CrossModal>(settings)?)),
-        TipAdapter::NAME => Ok(Box::new(configured::<TipAdapter>(settings)?)),
-        TipAdapterF::NAME => Ok(Box::new(configured::<TipAdapterF>(settings)?)),
-        Gda::NAME => Ok(Box::new(configured::<Gda>(settings)?)),
-        ProKeR::NAME => Ok(Box::new(configured::<ProKeR>(settings)?)),
-        SsText::NAME => Ok(Box::new(configured::<SsText>(settings)?)),
-        _ => Err(unknown(name)),
-    }
+/// What can be done with a method's name: each is listed once, with what fitting it gives.
+macro_rules! registry {
+    ($($method:ident => $fitted:ident,)*) => {
+        /// The names of all methods, in the order of a table.
+        pub const NAMES: &[&str] = &[$($method::NAME),*];
+
+        /// The method called `name`, with some of its defaults replaced.
+        ///
+        /// # Errors
+        /// [`Error::Setting`] for an unknown method, an unknown setting, or a value of the wrong kind.
+        ///
+        /// # Examples
+        /// ```
+        /// use clip_adapter::methods;
+        ///
+        /// let settings = serde_json::json!({ "ratio": 0.8, "epochs": 50 });
+        /// let method = methods::by_name("clip-adapter", settings.as_object().unwrap())?;
+        /// assert_eq!(method.settings()["ratio"], 0.8);
+        /// assert_eq!(method.settings()["reduction"], 4);
+        /// assert!(methods::by_name("clip-adaptor", &Default::default()).is_err());
+        /// # Ok::<(), clip_adapter::Error>(())
+        /// ```
+        pub fn by_name(
+            name: &str,
+            settings: &serde_json::Map<String, serde_json::Value>,
+        ) -> Result<Box<dyn AnyMethod>> {
+            match name {
+                $($method::NAME => Ok(Box::new(configured::<$method>(settings)?)),)*
+                _ => Err(unknown(name)),
+            }
+        }
+
+        /// Opens a file that any of these methods' [`save`](Fitted::save) wrote, for features that `expected` names.
+        ///
+        /// # Errors
+        /// As [`FittedClipAdapter::load`](crate::FittedClipAdapter::load); [`Error::Malformed`] if the method is unknown.
+        ///
+        /// # Examples
+        /// ```
+        /// use burn::tensor::Device;
+        /// use clip_adapter::{FeatureFile, Fitted, Method, methods::{self, SsText}};
+        ///
+        /// let (file, device) = (FeatureFile::synthetic(0)?, Device::flex());
+        /// let model = SsText::default().fit(&file.support(1, 1)?, file.classifier(), &device)?;
+        /// let folder = tempfile::tempdir().unwrap();
+        /// let path = folder.path().join("minerals.adapter.safetensors");
+        /// model.save(&path)?;
+        /// let same = methods::load(&path, &file.classifier().fingerprint(), &device)?;
+        /// let test = file.test_set("test")?;
+        /// assert_eq!(same.evaluate(&test)?, model.evaluate(&test)?);
+        /// # Ok::<(), clip_adapter::Error>(())
+        /// ```
+        pub fn load(
+            path: impl AsRef<Path>,
+            expected: &Fingerprint,
+            device: &Device,
+        ) -> Result<Box<dyn Fitted>> {
+            let path = path.as_ref();
+            let archive = Archive::read(path)?;
+            archive.require_format(FORMAT)?;
+            match archive.text("method")? {
+                $($method::NAME => Ok(Box::new($fitted::load(path, expected, device)?)),)*
+                other => {
+                    let known = format!("one of {}", NAMES.join(", "));
+                    Err(archive.malformed("metadata `method`", known, format!("`{other}`")))
+                }
+            }
+        }
+    };
+}
+
+registry! {
+    ZeroShot => FittedZeroShot,
+    ClipAdapter => FittedClipAdapter,
+    TipAdapter => FittedTipAdapter,
+    TipAdapterF => FittedTipAdapterF,
+    Gda => FittedGda,
+    ProKeR => FittedProKeR,
+    SsText => FittedSsText,
+    TaskRes => FittedTaskRes,
+    Rla => FittedRla,
+    Clap => FittedClap,
+    CrossModal => FittedCrossModal,
+    LinearProbe => FittedLinearProbe,
+    LpPlusPlus => FittedLpPlusPlus,
+    Ape => FittedApe,
+    Ensemble => FittedEnsemble,
 }
 
 fn unknown(name: &str) -> Error {

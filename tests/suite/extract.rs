@@ -11,7 +11,7 @@ use std::{
 
 use burn::tensor::Device;
 use clip_adapter::{
-    ClipBackbone, Error, FeatureFile, FeatureSet,
+    ClipBackbone, Error, FeatureFile, FeatureSet, Prompts,
     features::{Broken, ExtractOptions, Extracted, Store, extract_on, fill_store, merge},
     input::ImageFolder,
 };
@@ -325,7 +325,7 @@ fn parts_that_do_not_fit_are_not_merged() {
 #[test]
 fn a_feature_file_from_a_store_has_the_bytes_of_one_from_memory() {
     let (clip, (root, folder)) = (clip(), photos());
-    let classes = clip.text_classifier(folder.class_names(), &["a photo of a {}."]).unwrap();
+    let classes = clip.text_classifier(folder.class_names(), &Prompts::default()).unwrap();
     let file = FeatureFile::new("pets", classes);
     let [memory, stored, store] = ["memory", "stored", "store"].map(|name| root.path().join(name));
     let set = whole(&clip, &folder);

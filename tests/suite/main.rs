@@ -15,6 +15,7 @@ mod hub;
 mod images;
 mod methods;
 mod orientation;
+mod probes;
 mod prompts;
 mod properties;
 mod reference;

@@ -36,7 +36,7 @@ fn fit<M: Method>(method: M, file: &FeatureFile, support: &Support) -> M::Fitted
 }
 
 /// The first `count` training images of every class.
-fn uneven(file: &FeatureFile, count: impl Fn(usize) -> usize) -> Support {
+pub fn uneven(file: &FeatureFile, count: impl Fn(usize) -> usize) -> Support {
     let train = file.split("train").unwrap();
     let mut left: Vec<usize> = (0..train.class_names().len()).map(count).collect();
     let mut rows = Vec::new();
@@ -178,7 +178,7 @@ fn a_cache_grows_by_images_and_by_classes() {
     assert!(matches!(refused, Err(Error::Fingerprint { what: "backbones", .. })));
 }
 
-fn saved_is_loaded<M: Method>(
+pub fn saved_is_loaded<M: Method>(
     method: M,
     support: &Support,
     load: impl Fn(&Path, &Fingerprint, &Device) -> Result<M::Fitted>,

@@ -9,12 +9,11 @@ use serde::{Deserialize, Serialize};
 use self::gaussians::Gaussians;
 use super::{
     Fitted, Method, Run, check_fit,
-    choice::Choice,
-    clip_adapter::{hold_out, rotations},
+    choice::{Choice, folds},
     dense::{row_major, unit_rows},
     linear_head::LinearHead,
 };
-use crate::{Error, FeatureSet, Fingerprint, Result, Support, TextClassifier, adapter::AdapterFile};
+use crate::{Error, Fingerprint, Result, Support, TextClassifier, adapter::AdapterFile};
 
 /// The weights tried where none is given.
 const ALPHAS: [f64; 13] = [1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0];
@@ -78,14 +77,7 @@ impl Gda {
 
 /// The weight that does best on images that were held out of the estimate.
 fn choose_alpha(support: &Support, classes: &TextClassifier) -> Result<f64> {
-    let set = support.set();
-    let pairs: Vec<(FeatureSet, FeatureSet)> = match support.validation() {
-        Some(validation) => vec![(set.clone(), validation.clone())],
-        None => {
-            let halves = (0..rotations(set, ROTATIONS)).map(|rotation| hold_out(set, rotation));
-            halves.map(|(held_out, kept)| (set.select(&kept), set.select(&held_out))).collect()
-        }
-    };
+    let pairs = folds(support, ROTATIONS);
     if pairs.is_empty() {
         return Ok(DEFAULT_ALPHA);
     }

@@ -5,7 +5,7 @@ use faer::{
 
 use crate::{
     FeatureSet, Result, TextClassifier,
-    methods::dense::{cholesky, unit_rows},
+    methods::dense::{cholesky, softmax_rows, unit_rows},
 };
 
 /// What is regressed on what.
@@ -23,15 +23,10 @@ impl<'a> Problem<'a> {
         let cosines = &images * images.transpose();
         let zero_shot = &images * unit_rows(classes.weights()).transpose() * classes.logit_scale();
         let mut targets = zero_shot.clone();
+        softmax_rows(&mut targets);
         for (row, &label) in set.labels().iter().enumerate() {
-            let of_row = 0..targets.ncols();
-            let largest =
-                of_row.clone().map(|class| zero_shot[(row, class)]).fold(f64::NEG_INFINITY, f64::max);
-            let sum: f64 = of_row.clone().map(|class| (zero_shot[(row, class)] - largest).exp()).sum();
-            for class in of_row {
-                let one_hot = if class == label { 1.0 } else { 0.0 };
-                targets[(row, class)] = one_hot - (zero_shot[(row, class)] - largest).exp() / sum;
-            }
+            (0..targets.ncols()).for_each(|class| targets[(row, class)] *= -1.0);
+            targets[(row, label)] += 1.0;
         }
         Self { labels: set.labels(), counts: set.class_counts(), cosines, zero_shot, targets }
     }
