@@ -79,6 +79,7 @@ pub use features::{ExtractOptions, FeatureFile, FeatureSet, Support, TestSet, Te
 pub use fingerprint::Fingerprint;
 pub use input::Prompts;
 pub use methods::{
-    Ape, Clap, ClipAdapter, CrossModal, Ensemble, Fitted, FittedClipAdapter, Gda, LinearProbe, LpPlusPlus,
-    Method, ProKeR, ProLip, Progress, Rla, Run, SsText, TaskRes, TipAdapter, TipAdapterF, ZeroShot,
+    Ape, AutoAdapter, Clap, ClipAdapter, CrossModal, Ensemble, Fitted, FittedClipAdapter, Gda, LinearProbe,
+    LpPlusPlus, Method, ProKeR, ProLip, Progress, Rla, Run, SsText, TaskRes, TipAdapter, TipAdapterF,
+    ZeroShot,
 };

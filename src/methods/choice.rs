@@ -1,20 +1,64 @@
 //! Choosing settings by what they make of labelled images that were not fitted.
 
+use serde::{Deserialize, Serialize};
+
 use super::clip_adapter::{hold_out, rotations};
 use crate::{
     FeatureSet, Support,
     evaluate::{argmax, log_sum_exp},
 };
 
-/// Pairs of images to fit and images to choose by. Validation images are one such pair; without them one shot of
-/// each class is held out in turn, at most `limit` times. None where no class has two shots.
+/// At most so many times a shot of each class is held out.
+pub(crate) const ROTATIONS: usize = 16;
+
+/// The rows of one shot of each class and all other rows, in turn and at most `limit` times. None where fewer
+/// than half of the classes have a second shot: what so few say of is not what is asked for.
+pub(crate) fn hold_outs(set: &FeatureSet, limit: usize) -> Vec<(Vec<usize>, Vec<usize>)> {
+    let counts = set.class_counts();
+    let with = |least: usize| counts.iter().filter(|&&count| count >= least).count();
+    if 2 * with(2) < with(1) {
+        return Vec::new();
+    }
+    (0..rotations(set, limit)).map(|rotation| hold_out(set, rotation)).collect()
+}
+
+/// Pairs of images to fit and images to choose by. Validation images are one such pair; without them there is
+/// one for each of the [`hold_outs`].
 pub(crate) fn folds(support: &Support, limit: usize) -> Vec<(FeatureSet, FeatureSet)> {
     let set = support.set();
     if let Some(validation) = support.validation() {
         return vec![(set.clone(), validation.clone())];
     }
-    let halves = (0..rotations(set, limit)).map(|rotation| hold_out(set, rotation));
-    halves.map(|(held_out, kept)| (set.select(&kept), set.select(&held_out))).collect()
+    let pairs = hold_outs(set, limit).into_iter();
+    pairs.map(|(held_out, kept)| (set.select(&kept), set.select(&held_out))).collect()
+}
+
+/// What was chosen, and why.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Chosen<T> {
+    pub best: T,
+    /// The number of images it was chosen by; none where it was given or there was nothing to choose by.
+    pub images: usize,
+    pub tried: Vec<Trial<T>>,
+}
+
+/// How many of the images one candidate had right.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Trial<T> {
+    pub settings: T,
+    pub right: usize,
+}
+
+impl<T> Chosen<T> {
+    /// Without a choice.
+    pub fn given(best: T) -> Self {
+        Self { best, images: 0, tried: Vec::new() }
+    }
+
+    /// The part of the images that a candidate had right, in percent.
+    pub fn accuracy(&self, trial: &Trial<T>) -> f64 {
+        100.0 * trial.right as f64 / self.images.max(1) as f64
+    }
 }
 
 /// Keeps the best candidate: more right answers are better, and of as many the lower negative log-likelihood.
@@ -22,12 +66,13 @@ pub(crate) fn folds(support: &Support, limit: usize) -> Vec<(FeatureSet, Feature
 pub(crate) struct Choice<'a, T> {
     labels: &'a [usize],
     best: Option<(T, usize, f64)>,
+    tried: Vec<Trial<T>>,
 }
 
-impl<'a, T> Choice<'a, T> {
+impl<'a, T: Clone> Choice<'a, T> {
     /// A choice by images with these labels.
     pub fn new(labels: &'a [usize]) -> Self {
-        Self { labels, best: None }
+        Self { labels, best: None, tried: Vec::new() }
     }
 
     /// Compares a candidate by its logits, one row a label.
@@ -35,6 +80,7 @@ impl<'a, T> Choice<'a, T> {
         let classes = logits.len() / self.labels.len().max(1);
         let rows = || logits.chunks_exact(classes.max(1)).zip(self.labels);
         let right = rows().filter(|(row, label)| argmax(row) == **label).count();
+        self.tried.push(Trial { settings: candidate.clone(), right });
         if self.best.as_ref().is_some_and(|(_, best, _)| right < *best) {
             return; // most candidates end here, before the costly logarithms
         }
@@ -48,11 +94,18 @@ impl<'a, T> Choice<'a, T> {
     pub fn best(self) -> Option<T> {
         self.best.map(|(candidate, ..)| candidate)
     }
+
+    /// The best candidate, if there was one, and how all of them did.
+    pub fn chosen(self) -> Option<Chosen<T>> {
+        let Self { labels, best, tried } = self;
+        best.map(|(best, ..)| Chosen { best, images: labels.len(), tried })
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::features::Embeddings;
 
     #[test]
     fn accuracy_comes_first_then_likelihood_then_order() {
@@ -62,6 +115,23 @@ mod tests {
         choice.consider("both right, surely", &[2.0, 0.0, 0.0, 2.0]);
         choice.consider("the same again", &[2.0, 0.0, 0.0, 2.0]);
         choice.consider("one right, surely", &[99.0, 0.0, 99.0, 98.0]);
-        assert_eq!(choice.best(), Some("both right, surely"));
+        let chosen = choice.chosen().unwrap();
+        assert_eq!((chosen.best, chosen.images, chosen.tried.len()), ("both right, surely", 2, 5));
+        assert_eq!(chosen.tried[0], Trial { settings: "one right", right: 1 });
+        assert_eq!(chosen.accuracy(&chosen.tried[0]), 50.0);
+        assert_eq!(Choice::<&str>::new(&[0, 1]).best(), None);
+    }
+
+    #[test]
+    fn half_of_the_classes_must_have_a_second_shot() {
+        let set = |labels: &[usize]| {
+            let rows = Embeddings::new(vec![1.0; labels.len()], 1).unwrap();
+            FeatureSet::new(rows, labels.to_vec(), ["a", "b", "c", "none"]).unwrap()
+        };
+        assert!(hold_outs(&set(&[0, 0, 1, 2]), ROTATIONS).is_empty());
+        assert!(hold_outs(&set(&[0]), ROTATIONS).is_empty());
+        let twice = hold_outs(&set(&[0, 0, 1, 1, 2]), ROTATIONS);
+        assert_eq!(twice, [(vec![0, 2], vec![1, 3, 4]), (vec![1, 3], vec![0, 2, 4])]);
+        assert_eq!(folds(&Support::new(set(&[0, 0, 0])).unwrap(), 2).len(), 2);
     }
 }

@@ -1,6 +1,7 @@
 //! The ways to find the part that learns, one file each, behind one trait.
 
 mod ape;
+mod auto;
 mod choice;
 mod clap;
 mod clip_adapter;
@@ -33,6 +34,7 @@ mod zero_shot;
 
 pub use self::clap::{Clap, FittedClap}; // `clap` alone could be the crate that the examples use
 pub use ape::{Ape, FittedApe};
+pub use auto::{AutoAdapter, FittedAutoAdapter};
 pub use clip_adapter::{Branches, ClipAdapter, FittedClipAdapter, Ratio};
 pub use cross_modal::{CrossModal, FittedCrossModal};
 pub use ensemble::{Ensemble, FittedEnsemble};

@@ -117,6 +117,7 @@ macro_rules! registry {
 
 registry! {
     ZeroShot => FittedZeroShot,
+    AutoAdapter => FittedAutoAdapter,
     ClipAdapter => FittedClipAdapter,
     TipAdapter => FittedTipAdapter,
     TipAdapterF => FittedTipAdapterF,

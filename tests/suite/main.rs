@@ -2,6 +2,7 @@
 
 mod adapter_file;
 mod augment;
+mod auto;
 mod backbone;
 mod backbone_commands;
 mod bad_input;

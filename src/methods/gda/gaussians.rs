@@ -1,7 +1,7 @@
 use faer::{Mat, linalg::solvers::Solve};
 
 use crate::{
-    FeatureSet, Result,
+    FeatureSet, Result, TextClassifier,
     features::Embeddings,
     methods::dense::{cholesky, unit_rows},
 };
@@ -15,28 +15,64 @@ pub(super) struct Gaussians {
     pub bias: Vec<f64>,
 }
 
-impl Gaussians {
-    pub fn estimate(set: &FeatureSet) -> Result<Self> {
-        let images = unit_rows(set.embeddings()); // [shots, dim]
-        let (shots, dim) = (images.nrows(), images.ncols());
-        let means = class_means(&images, set); // [dim, classes]
-        let centred = Mat::from_fn(shots, dim, |row, column| {
-            images[(row, column)] - means[(column, set.labels()[row])]
-        });
-        let mut inner = centred.transpose() * &centred; // (N - 1) S, [dim, dim]
-        let scatter: f64 = (0..dim).map(|column| inner[(column, column)]).sum();
-        let weights = if scatter <= shots as f64 * NO_SPREAD {
-            means.clone()
-        } else {
-            let trace = scatter / (shots - 1) as f64; // of S; there are two shots or more
-            for column in 0..dim {
-                inner[(column, column)] += trace;
+/// What stands beside the shots.
+pub(super) struct Prior {
+    text: Mat<f64>, // [classes, dim]
+    text_shots: f64,
+    trace: Option<f64>,
+}
+
+impl Prior {
+    /// The text as so many shots of every class, and the spread of `set` for those of its parts that have none.
+    pub fn new(classes: &TextClassifier, text_shots: f64, set: &FeatureSet) -> Self {
+        let images = unit_rows(set.embeddings());
+        let means = class_means(&images, set);
+        Self { text: unit_rows(classes.weights()), text_shots, trace: trace(&centred(&images, &means, set)) }
+    }
+
+    /// How far `P` is from the identity where the shots do not spread.
+    pub fn scale(&self) -> f64 {
+        self.trace.map_or(1.0, |trace| self.text.ncols() as f64 / trace)
+    }
+
+    /// Draws the mean of every class that has shots, `[dim, classes]`, towards where its text is among the texts.
+    fn shift(&self, means: &mut Mat<f64>, counts: &[usize]) {
+        if self.text_shots == 0.0 {
+            return;
+        }
+        let seen = seen(counts);
+        for column in 0..means.nrows() {
+            let image: f64 = seen.iter().map(|&class| means[(column, class)]).sum();
+            let text: f64 = seen.iter().map(|&class| self.text[(class, column)]).sum();
+            let apart = (image - text) / seen.len() as f64; // between images and texts, of all classes
+            for &class in &seen {
+                let shots = counts[class] as f64;
+                let expected = self.text[(class, column)] + apart;
+                means[(column, class)] =
+                    (shots * means[(column, class)] + self.text_shots * expected) / (shots + self.text_shots);
             }
-            let scaled =
-                Mat::from_fn(dim, means.ncols(), |column, class| dim as f64 * means[(column, class)]);
-            cholesky(&inner, "inverting a covariance")?.solve(&scaled)
+        }
+    }
+}
+
+impl Gaussians {
+    pub fn estimate(set: &FeatureSet, prior: &Prior) -> Result<Self> {
+        let images = unit_rows(set.embeddings()); // [shots, dim]
+        let mut means = class_means(&images, set); // [dim, classes]
+        let centred = centred(&images, &means, set);
+        prior.shift(&mut means, &set.class_counts());
+        let (dim, classes) = (means.nrows(), means.ncols());
+        let scaled = |scale: f64| Mat::from_fn(dim, classes, |column, class| scale * means[(column, class)]);
+        let weights = match trace(&centred) {
+            None => scaled(prior.scale()),
+            Some(trace) => {
+                let mut inner = centred.transpose() * &centred; // (N - 1) S, [dim, dim]
+                for column in 0..dim {
+                    inner[(column, column)] += trace;
+                }
+                cholesky(&inner, "inverting a covariance")?.solve(&scaled(dim as f64))
+            }
         };
-        let classes = means.ncols();
         let square = |class: usize| -> f64 {
             (0..dim).map(|column| means[(column, class)] * weights[(column, class)]).sum()
         };
@@ -51,6 +87,27 @@ impl Gaussians {
     }
 }
 
+/// Every shot less the mean of its class: `[shots, dim]`.
+fn centred(images: &Mat<f64>, means: &Mat<f64>, set: &FeatureSet) -> Mat<f64> {
+    Mat::from_fn(images.nrows(), images.ncols(), |row, column| {
+        images[(row, column)] - means[(column, set.labels()[row])]
+    })
+}
+
+/// The trace of the covariance `S`, where the shots are evidence of one.
+fn trace(centred: &Mat<f64>) -> Option<f64> {
+    let (shots, dim) = (centred.nrows(), centred.ncols());
+    let square = |row: usize| -> f64 { (0..dim).map(|column| centred[(row, column)].powi(2)).sum() };
+    let scatter: f64 = (0..shots).map(square).sum();
+    // Where there is a scatter there are two shots or more.
+    (scatter > shots as f64 * NO_SPREAD).then(|| scatter / (shots - 1) as f64)
+}
+
+/// The classes that have shots.
+fn seen(counts: &[usize]) -> Vec<usize> {
+    (0..counts.len()).filter(|&class| counts[class] > 0).collect()
+}
+
 /// The mean of every class, `[dim, classes]`; where there is no image, the mean of the others.
 fn class_means(images: &Mat<f64>, set: &FeatureSet) -> Mat<f64> {
     let (dim, counts) = (images.ncols(), set.class_counts());
@@ -60,7 +117,7 @@ fn class_means(images: &Mat<f64>, set: &FeatureSet) -> Mat<f64> {
             means[(column, class)] += images[(row, column)] / counts[class] as f64;
         }
     }
-    let seen: Vec<usize> = (0..counts.len()).filter(|&class| counts[class] > 0).collect();
+    let seen = seen(&counts);
     for class in (0..counts.len()).filter(|&class| counts[class] == 0) {
         for column in 0..dim {
             let sum: f64 = seen.iter().map(|&seen| means[(column, seen)]).sum();
@@ -79,9 +136,46 @@ mod tests {
             .unwrap()
     }
 
+    fn text(values: &[f32], text_shots: f64, set: &FeatureSet) -> Prior {
+        let names = ["a", "b", "c"];
+        let classes = TextClassifier::new(values.to_vec(), 2, names, ["a {}."], 100.0, "test").unwrap();
+        Prior::new(&classes, text_shots, set)
+    }
+
+    fn without_text(set: &FeatureSet) -> Prior {
+        text(&[1.0; 6], 0.0, set)
+    }
+
+    /// The shots of a and b lie at (1, 0) and (0, 1), their texts at (0, 1) and (1, 0): half a shot each, and they
+    /// meet. c has no shot, and its text does not count.
+    #[test]
+    fn a_text_counts_as_shots_of_its_class() {
+        let shots = set(&[1.0, 0.0, 0.0, 1.0], &[0, 1]);
+        for (text_shots, a) in [(0.0, [1.0, 0.0]), (1.0, [0.5, 0.5]), (3.0, [0.25, 0.75])] {
+            let prior = text(&[0.0, 1.0, 1.0, 0.0, 0.6, 0.8], text_shots, &shots);
+            let Gaussians { weights, .. } = Gaussians::estimate(&shots, &prior).unwrap();
+            let expected = [a, [a[1], a[0]], [0.5, 0.5]];
+            for (class, expected) in expected.into_iter().enumerate() {
+                let found = [weights[(0, class)], weights[(1, class)]];
+                approx::assert_abs_diff_eq!(&found[..], &expected[..], epsilon = 1e-12);
+            }
+        }
+    }
+
+    /// The scatter of the whole set is 1, the trace of its S 1/2, and the scale 2 dimensions by it.
+    #[test]
+    fn a_part_without_spread_takes_that_of_the_whole() {
+        let shots = set(&[1.0, 0.0, 0.0, 1.0, 1.0, 0.0], &[0, 0, 1]);
+        let prior = without_text(&shots);
+        approx::assert_abs_diff_eq!(prior.scale(), 4.0, epsilon = 1e-12);
+        let Gaussians { weights, .. } = Gaussians::estimate(&shots.select(&[0, 2]), &prior).unwrap();
+        approx::assert_abs_diff_eq!(weights[(0, 0)], 4.0, epsilon = 1e-12);
+    }
+
     #[test]
     fn one_shot_a_class_has_the_identity_for_a_covariance() {
-        let Gaussians { weights, bias } = Gaussians::estimate(&set(&[1.0, 0.0, 0.0, 5.0], &[0, 1])).unwrap();
+        let shots = set(&[1.0, 0.0, 0.0, 5.0], &[0, 1]);
+        let Gaussians { weights, bias } = Gaussians::estimate(&shots, &without_text(&shots)).unwrap();
         let columns: Vec<[f64; 2]> = (0..3).map(|class| [weights[(0, class)], weights[(1, class)]]).collect();
         assert_eq!(columns, [[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]]); // the last class takes the mean of the means
         assert_eq!(bias[..2], [-(3f64.ln()) - 0.5; 2]);
@@ -92,7 +186,7 @@ mod tests {
     #[test]
     fn the_precision_is_the_formulas() {
         let shots = set(&[1.0, 0.0, 0.0, 1.0, 1.0, 0.0], &[0, 0, 1]);
-        let Gaussians { weights, bias } = Gaussians::estimate(&shots).unwrap();
+        let Gaussians { weights, bias } = Gaussians::estimate(&shots, &without_text(&shots)).unwrap();
         for (at, expected) in [((0, 0), 2.0), ((1, 0), 2.0), ((0, 1), 8.0 / 3.0), ((1, 1), 4.0 / 3.0)] {
             approx::assert_abs_diff_eq!(weights[at], expected, epsilon = 1e-12);
         }

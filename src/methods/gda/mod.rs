@@ -6,23 +6,20 @@ use burn::tensor::{Device, Tensor};
 use faer::Mat;
 use serde::{Deserialize, Serialize};
 
-use self::gaussians::Gaussians;
+use self::gaussians::{Gaussians, Prior};
 use super::{
     Fitted, Method, Run, check_fit,
-    choice::{Choice, folds},
+    choice::{Choice, Chosen, ROTATIONS, folds},
     dense::{row_major, unit_rows},
     linear_head::LinearHead,
 };
 use crate::{Error, Fingerprint, Result, Support, TextClassifier, adapter::AdapterFile};
 
-/// The weights tried where none is given.
-const ALPHAS: [f64; 13] = [1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0];
+/// The weights tried where none is given, of which 0 is zero-shot.
+const ALPHAS: [f64; 14] = [0.0, 1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0];
 
-/// The weight where nothing can be held out.
+/// The weight where nothing can be held out and `P` is the identity.
 const DEFAULT_ALPHA: f64 = 1.0;
-
-/// At most so many times a shot of each class is held out.
-const ROTATIONS: usize = 16;
 
 /// Gaussian discriminant analysis: one Gaussian a class, with a covariance that all classes share.
 ///
@@ -36,10 +33,16 @@ const ROTATIONS: usize = 16;
 /// | Name | Default | Range | Meaning |
 /// | --- | --- | --- | --- |
 /// | `alpha` | null | 0 or more, or null | weight of the Gaussians; null chooses it |
+/// | `text_shots` | 0 | 0 or more | so many shots of its class every text counts as in `mu_c` |
 ///
-/// `None`, null in JSON, chooses among 1e-4 to 100: on few-shot validation images if there are some, else on
-/// the shots, by holding out one of each class in turn. Of one shot a class none can be held out: it is then
-/// 1. No constant suits all: 1 loses 13 points on Pets at 4 shots and is right for aerial scenes.
+/// `None`, null in JSON, chooses among 0 and 1e-4 to 100: on few-shot validation images if there are some, else
+/// on the shots, by holding out one of each class in turn. Where fewer than half of the classes have a second
+/// shot there is nothing to choose by: it is then 1 beside the identity. No constant suits all: 1 loses 13 points
+/// on Pets at 4 shots and is right for aerial scenes.
+///
+/// The text's shots are not in the paper. A text lies far from all images, so that it counts as where its class
+/// would be among the images: `t_c` less the mean of the texts plus the mean of the `mu_c`. A class without shots
+/// has none of its text's either.
 ///
 /// # Examples
 /// ```
@@ -58,6 +61,8 @@ const ROTATIONS: usize = 16;
 pub struct Gda {
     /// Weight of the Gaussians; `None` chooses it.
     pub alpha: Option<f64>,
+    /// So many shots of its class every text counts as.
+    pub text_shots: f64,
 }
 
 impl Gda {
@@ -66,36 +71,48 @@ impl Gda {
     /// # Errors
     /// [`Error::Setting`] for the first one outside.
     pub fn validate(&self) -> Result<()> {
-        match self.alpha {
-            Some(alpha) if !(alpha.is_finite() && alpha >= 0.0) => {
-                Err(Error::setting("alpha", "0 or more, or null", alpha))
-            }
-            _ => Ok(()),
+        let not_negative = |value: f64| value.is_finite() && value >= 0.0;
+        if let Some(alpha) = self.alpha.filter(|&alpha| !not_negative(alpha)) {
+            return Err(Error::setting("alpha", "0 or more, or null", alpha));
         }
+        if !not_negative(self.text_shots) {
+            return Err(Error::setting("text_shots", "0 or more", self.text_shots));
+        }
+        Ok(())
     }
-}
 
-/// The weight that does best on images that were held out of the estimate.
-fn choose_alpha(support: &Support, classes: &TextClassifier) -> Result<f64> {
-    let pairs = folds(support, ROTATIONS);
-    if pairs.is_empty() {
-        return Ok(DEFAULT_ALPHA);
+    /// Itself with the weight that does best on images that were held out of the estimate. Where there are none
+    /// the Gaussians weigh as much as `otherwise` does beside the identity.
+    pub(super) fn choose(
+        &self,
+        support: &Support,
+        classes: &TextClassifier,
+        otherwise: f64,
+    ) -> Result<Chosen<Self>> {
+        if self.alpha.is_some() {
+            return Ok(Chosen::given(*self));
+        }
+        let prior = Prior::new(classes, self.text_shots, support.set());
+        let text = unit_rows(classes.weights()); // [classes, dim]
+        let (mut labels, mut zero_shot, mut gaussian) = (Vec::new(), Vec::new(), Vec::new());
+        for (kept, held_out) in &folds(support, ROTATIONS) {
+            let images = held_out.embeddings();
+            labels.extend_from_slice(held_out.labels());
+            zero_shot.extend(row_major(&(unit_rows(images) * text.transpose())));
+            gaussian.extend(row_major(&Gaussians::estimate(kept, &prior)?.scores(images)));
+        }
+        if labels.is_empty() {
+            return Ok(Chosen::given(Self { alpha: Some(otherwise / prior.scale()), ..*self }));
+        }
+        let scale = classes.logit_scale() as f32;
+        let mut choice = Choice::new(&labels);
+        for alpha in ALPHAS {
+            let logits =
+                zero_shot.iter().zip(&gaussian).map(|(zero, score)| scale * zero + alpha as f32 * score);
+            choice.consider(Self { alpha: Some(alpha), ..*self }, &logits.collect::<Vec<f32>>());
+        }
+        Ok(choice.chosen().unwrap_or_else(|| Chosen::given(*self)))
     }
-    let text = unit_rows(classes.weights()); // [classes, dim]
-    let (mut labels, mut zero_shot, mut gaussian) = (Vec::new(), Vec::new(), Vec::new());
-    for (kept, held_out) in &pairs {
-        let images = held_out.embeddings();
-        labels.extend_from_slice(held_out.labels());
-        zero_shot.extend(row_major(&(unit_rows(images) * text.transpose())));
-        gaussian.extend(row_major(&Gaussians::estimate(kept)?.scores(images)));
-    }
-    let scale = classes.logit_scale() as f32;
-    let mut choice = Choice::new(&labels);
-    for alpha in ALPHAS {
-        let logits = zero_shot.iter().zip(&gaussian).map(|(zero, score)| scale * zero + alpha as f32 * score);
-        choice.consider(alpha, &logits.collect::<Vec<f32>>());
-    }
-    Ok(choice.best().unwrap_or(DEFAULT_ALPHA))
 }
 
 /// The Gaussians of a [`Gda`], beside the zero-shot classifier.
@@ -117,6 +134,10 @@ impl FittedGda {
         self.alpha
     }
 
+    pub(super) fn into_head(self) -> LinearHead {
+        self.head
+    }
+
     /// Opens a file that [`save`](Fitted::save) wrote, for features that `expected` names.
     ///
     /// # Errors
@@ -135,11 +156,9 @@ impl Method for Gda {
     fn fit_with(&self, support: &Support, classes: &TextClassifier, run: &mut Run<'_>) -> Result<FittedGda> {
         check_fit(support, classes)?;
         self.validate()?;
-        let alpha = match self.alpha {
-            Some(alpha) => alpha,
-            None => choose_alpha(support, classes)?,
-        };
-        let Gaussians { weights, bias } = Gaussians::estimate(support.set())?;
+        let alpha = self.choose(support, classes, DEFAULT_ALPHA)?.best.alpha.unwrap_or(DEFAULT_ALPHA);
+        let prior = Prior::new(classes, self.text_shots, support.set());
+        let Gaussians { weights, bias } = Gaussians::estimate(support.set(), &prior)?;
         let text = unit_rows(classes.weights()); // [classes, dim]
         let weight = Mat::from_fn(text.nrows(), text.ncols(), |class, column| {
             classes.logit_scale() * text[(class, column)] + alpha * weights[(column, class)]

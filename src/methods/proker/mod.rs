@@ -6,17 +6,22 @@ use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 use self::problem::Problem;
-use super::{Fitted, Method, Run, check_fit, choice::Choice, dense::row_major, kernel_head::KernelHead};
-use crate::{Error, Fingerprint, Result, Support, TextClassifier, adapter::AdapterFile};
+use super::{
+    Fitted, Method, Run, check_fit,
+    choice::{Choice, Chosen, ROTATIONS, hold_outs},
+    dense::row_major,
+    kernel_head::KernelHead,
+};
+use crate::{Error, FeatureSet, Fingerprint, Result, Support, TextClassifier, adapter::AdapterFile};
 
-/// What is tried for a setting that is not given.
+/// What is tried for a setting that is not given. A weight of 0 is zero-shot.
 const BETAS: [f64; 3] = [1.0, 5.0, 20.0];
 const LAMBDAS: [f64; 5] = [1e-3, 0.01, 0.1, 1.0, 10.0];
-const WEIGHTS: [f64; 3] = [1.0, 10.0, 100.0];
+const WEIGHTS: [f64; 12] = [0.0, 0.5, 1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0, 30.0, 50.0, 100.0];
 
 /// What stands where nothing can be left out: what does best when one shot a class of the larger support sets
 /// of four data sets is fitted and the others are scored.
-const DEFAULTS: Regression = Regression { beta: 5.0, lambda: 0.1, weight: 10.0 };
+pub(super) const DEFAULTS: Regression = Regression { beta: 5.0, lambda: 0.1, weight: 10.0 };
 
 /// ProKeR: kernel ridge regression on what zero-shot CLIP leaves to be explained.
 ///
@@ -31,11 +36,13 @@ const DEFAULTS: Regression = Regression { beta: 5.0, lambda: 0.1, weight: 10.0 }
 /// | `lambda` | null | above 0, or null | pull towards zero-shot |
 /// | `weight` | null | 0 or more, or null | weight of the regression, from probabilities to logits |
 ///
-/// `None`, null in JSON, chooses on the shots, without validation images: what the regression on all other
-/// shots says of shot `i` is `t_i - A_i / (K + lambda I)^-1_ii` with its target `t_i`, so that leaving out
-/// each in turn costs no more than one fit. The settings with the most right are taken, and of those the ones
-/// with the lowest negative log-likelihood. Shots that are alone in their class do not count; if all are,
-/// `beta` is 5, `lambda` 0.1 and `weight` 10.
+/// `None`, null in JSON, chooses on the shots, without validation images, by holding out one shot of each class
+/// in turn. What the regression on all other shots says of a group `H` of them is `T_H - (G_HH)^-1 A_H` with
+/// `G = (K + lambda I)^-1` and the targets `T`, so that leaving out every group costs little more than one fit. To
+/// leave out one shot alone would favour settings that look no further than the shots of the same class. The
+/// settings with the most right are taken, and of those the ones with the lowest negative log-likelihood. Where
+/// fewer than half of the classes have a second shot there is nothing to choose by: `beta` is 5, `lambda` 0.1
+/// and `weight` 10.
 ///
 /// # Examples
 /// ```
@@ -79,49 +86,64 @@ impl ProKeR {
         }
     }
 
-    /// The settings in force, of which those not given are chosen.
-    fn choose(&self, problem: &Problem) -> Result<Regression> {
+    /// The settings in force, of which those not given are chosen, or taken from `otherwise` where there is
+    /// nothing to choose by.
+    pub(super) fn choose(
+        &self,
+        support: &Support,
+        classes: &TextClassifier,
+        otherwise: Regression,
+    ) -> Result<Chosen<Regression>> {
+        self.choose_for(&Problem::new(support.set(), classes), support.set(), otherwise)
+    }
+
+    fn choose_for(
+        &self,
+        problem: &Problem,
+        set: &FeatureSet,
+        otherwise: Regression,
+    ) -> Result<Chosen<Regression>> {
         let Self { beta, lambda, weight } = *self;
-        let rows = problem.not_alone();
-        if rows.is_empty() {
-            return Ok(Regression {
-                beta: beta.unwrap_or(DEFAULTS.beta),
-                lambda: lambda.unwrap_or(DEFAULTS.lambda),
-                weight: weight.unwrap_or(DEFAULTS.weight),
-            });
+        let otherwise = Chosen::given(Regression {
+            beta: beta.unwrap_or(otherwise.beta),
+            lambda: lambda.unwrap_or(otherwise.lambda),
+            weight: weight.unwrap_or(otherwise.weight),
+        });
+        let groups: Vec<Vec<usize>> =
+            hold_outs(set, ROTATIONS).into_iter().map(|(held_out, _)| held_out).collect();
+        if groups.is_empty() || (beta.is_some() && lambda.is_some() && weight.is_some()) {
+            return Ok(otherwise);
         }
-        if let (Some(beta), Some(lambda), Some(weight)) = (beta, lambda, weight) {
-            return Ok(Regression { beta, lambda, weight });
-        }
+        let rows = groups.concat();
+        let labels: Vec<usize> = rows.iter().map(|&row| problem.labels[row]).collect();
         let tried = |setting: Option<f64>, grid: &[f64]| setting.map_or(grid.to_vec(), |value| vec![value]);
         let (betas, lambdas, weights) =
             (tried(beta, &BETAS), tried(lambda, &LAMBDAS), tried(weight, &WEIGHTS));
-        let labels: Vec<usize> = rows.iter().map(|&row| problem.labels[row]).collect();
         let classes = problem.zero_shot.ncols();
         let mut choice = Choice::new(&labels);
         for &beta in &betas {
             for &lambda in &lambdas {
-                let left_out = problem.left_out(beta, lambda)?;
+                let left_out = problem.left_out(beta, lambda, &groups)?;
                 for &weight in &weights {
                     let logit = |at: usize| {
-                        let cell = (rows[at / classes], at % classes);
-                        (problem.zero_shot[cell] + weight * left_out[cell]) as f32
+                        let (row, class) = (at / classes, at % classes);
+                        (problem.zero_shot[(rows[row], class)] + weight * left_out[(row, class)]) as f32
                     };
                     let logits: Vec<f32> = (0..rows.len() * classes).map(logit).collect();
                     choice.consider(Regression { beta, lambda, weight }, &logits);
                 }
             }
         }
-        Ok(choice.best().unwrap_or(DEFAULTS))
+        Ok(choice.chosen().unwrap_or(otherwise))
     }
 }
 
 /// The settings in force.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-struct Regression {
-    beta: f64,
-    lambda: f64,
-    weight: f64,
+pub(super) struct Regression {
+    pub beta: f64,
+    pub lambda: f64,
+    pub weight: f64,
 }
 
 impl From<Regression> for ProKeR {
@@ -147,6 +169,10 @@ impl FittedProKeR {
     /// The settings in force, with those that were chosen.
     pub fn in_force(&self) -> ProKeR {
         self.found.into()
+    }
+
+    pub(super) fn into_head(self) -> KernelHead {
+        self.head
     }
 
     /// Opens a file that [`save`](Fitted::save) wrote, for features that `expected` names.
@@ -175,7 +201,7 @@ impl Method for ProKeR {
         check_fit(support, classes)?;
         self.validate()?;
         let problem = Problem::new(support.set(), classes);
-        let found = self.choose(&problem)?;
+        let found = self.choose_for(&problem, support.set(), DEFAULTS)?.best;
         let values = problem.solve(found.beta, found.lambda)?;
         let shape = [values.nrows(), values.ncols()];
         let values = Tensor::from_data(TensorData::new(row_major(&values), shape), run.device());

@@ -11,7 +11,6 @@ use crate::{
 /// What is regressed on what.
 pub(super) struct Problem<'a> {
     pub labels: &'a [usize],
-    counts: Vec<usize>,
     cosines: Mat<f64>,       // F F^T, [shots, shots]
     pub zero_shot: Mat<f64>, // s F W^T, [shots, classes]
     targets: Mat<f64>,       // L - softmax(zero_shot), [shots, classes]
@@ -28,12 +27,7 @@ impl<'a> Problem<'a> {
             (0..targets.ncols()).for_each(|class| targets[(row, class)] *= -1.0);
             targets[(row, label)] += 1.0;
         }
-        Self { labels: set.labels(), counts: set.class_counts(), cosines, zero_shot, targets }
-    }
-
-    /// Shots whose class has another one.
-    pub fn not_alone(&self) -> Vec<usize> {
-        (0..self.labels.len()).filter(|&row| self.counts[self.labels[row]] > 1).collect()
+        Self { labels: set.labels(), cosines, zero_shot, targets }
     }
 
     /// `K + lambda I`.
@@ -50,13 +44,28 @@ impl<'a> Problem<'a> {
         Ok(cholesky(&self.ridge(beta, lambda), "solving a kernel regression")?.solve(&self.targets))
     }
 
-    /// What the regression on all other shots says of each: `[shots, classes]`.
-    pub fn left_out(&self, beta: f64, lambda: f64) -> Result<Mat<f64>> {
-        let inverse = cholesky(&self.ridge(beta, lambda), "solving a kernel regression")?.inverse();
+    /// What the regression on all other shots says of a group of them, of one group after the other:
+    /// `[shots of all groups, classes]`.
+    pub fn left_out(&self, beta: f64, lambda: f64, groups: &[Vec<usize>]) -> Result<Mat<f64>> {
+        const DOING: &str = "leaving shots out of a kernel regression";
+        let inverse = cholesky(&self.ridge(beta, lambda), DOING)?.inverse();
         let coefficients = &inverse * &self.targets;
-        Ok(Mat::from_fn(self.targets.nrows(), self.targets.ncols(), |row, class| {
-            self.targets[(row, class)] - coefficients[(row, class)] / inverse[(row, row)]
-        }))
+        let classes = self.targets.ncols();
+        let mut says = Mat::<f64>::zeros(groups.iter().map(Vec::len).sum(), classes);
+        let mut start = 0;
+        for group in groups {
+            let among = |row: usize, other: usize| inverse[(group[row], group[other])];
+            let of_group = |row: usize, class: usize| coefficients[(group[row], class)];
+            let block = Mat::from_fn(group.len(), group.len(), among);
+            let missed = cholesky(&block, DOING)?.solve(&Mat::from_fn(group.len(), classes, of_group));
+            for (row, &shot) in group.iter().enumerate() {
+                for class in 0..classes {
+                    says[(start + row, class)] = self.targets[(shot, class)] - missed[(row, class)];
+                }
+            }
+            start += group.len();
+        }
+        Ok(says)
     }
 }
 
@@ -65,24 +74,28 @@ mod tests {
     use super::*;
     use crate::FeatureFile;
 
-    /// Fits without each shot and asks what the regression says of it.
+    /// Fits without each group and asks what the regression says of it.
     #[test]
     fn leaving_out_in_closed_form_is_leaving_out() {
         let file = FeatureFile::synthetic(0).unwrap();
         let support = file.support(2, 1).unwrap();
         let whole = Problem::new(support.set(), file.classifier());
-        let closed = whole.left_out(5.0, 0.1).unwrap();
-        for row in 0..support.set().len() {
-            let others: Vec<usize> = (0..support.set().len()).filter(|&other| other != row).collect();
+        let shots = support.set().len();
+        let groups = [vec![0, 5, 6], vec![3], (0..shots - 1).collect()];
+        let closed = whole.left_out(5.0, 0.1, &groups).unwrap();
+        assert_eq!((closed.nrows(), closed.ncols()), (4 + shots - 1, 8));
+        let rows = groups.iter().flat_map(|group| group.iter().map(move |&row| (group, row)));
+        for (at, (group, row)) in rows.enumerate() {
+            let others: Vec<usize> = (0..shots).filter(|other| !group.contains(other)).collect();
             let set = support.set().select(&others);
             let values = Problem::new(&set, file.classifier()).solve(5.0, 0.1).unwrap();
-            for class in 0..file.classifier().class_names().len() {
+            for class in 0..closed.ncols() {
                 let says: f64 = (others.iter().enumerate())
                     .map(|(at, &other)| {
                         (-5.0 * (1.0 - whole.cosines[(row, other)])).exp() * values[(at, class)]
                     })
                     .sum();
-                approx::assert_abs_diff_eq!(closed[(row, class)], says, epsilon = 1e-9);
+                approx::assert_abs_diff_eq!(closed[(at, class)], says, epsilon = 1e-9);
             }
         }
     }

@@ -1,0 +1,150 @@
+use std::{mem, path::Path};
+
+use burn::tensor::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::AutoAdapter;
+use crate::{
+    Fingerprint, Fitted, Gda, Method, ProKeR, Result, TextClassifier,
+    adapter::{AdapterFile, parameters::Parameters},
+    methods::{choice::Chosen, kernel_head::KernelHead, linear_head::LinearHead, proker::Regression},
+};
+
+/// What the names of a kernel's tensors begin with. All others are the linear layer's.
+const KERNEL: &str = "kernel.";
+
+/// What was chosen for each member, and why.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Found {
+    /// None where there were too many shots.
+    pub proker: Option<Chosen<Regression>>,
+    pub gda: Chosen<Gda>,
+}
+
+/// The two classifiers of an [`AutoAdapter`].
+#[derive(Debug, Clone)]
+pub struct FittedAutoAdapter {
+    settings: AutoAdapter,
+    found: Found,
+    kernel: Option<KernelHead>,
+    linear: LinearHead,
+}
+
+impl FittedAutoAdapter {
+    pub(super) fn new(
+        settings: AutoAdapter,
+        found: Found,
+        kernel: Option<KernelHead>,
+        linear: LinearHead,
+    ) -> Self {
+        Self { settings, found, kernel, linear }
+    }
+
+    /// The settings it was fitted with.
+    pub fn settings(&self) -> &AutoAdapter {
+        &self.settings
+    }
+
+    /// Opens a file that [`save`](Fitted::save) wrote, for features that `expected` names.
+    ///
+    /// # Errors
+    /// As [`FittedClipAdapter::load`](crate::FittedClipAdapter::load).
+    pub fn load(path: impl AsRef<Path>, expected: &Fingerprint, device: &Device) -> Result<Self> {
+        let (mut file, archive) =
+            AdapterFile::<AutoAdapter, Found>::read(path.as_ref(), AutoAdapter::NAME, expected)?;
+        let mut kernel = None;
+        if let Some(Chosen { best, .. }) = &file.found.proker {
+            let Regression { beta, weight, .. } = *best;
+            ProKeR::from(*best).validate().map_err(|error| archive.locate("metadata `found`", error))?;
+            let parameters = mem::take(&mut file.parameters).into_iter();
+            let (of_kernel, others): (Parameters, Parameters) =
+                parameters.partition(|(name, _)| name.starts_with(KERNEL));
+            file.parameters = of_kernel;
+            kernel = Some(KernelHead::load(&file, &archive, weight, beta, device)?);
+            file.parameters = others;
+        }
+        let linear = LinearHead::load(&file, &archive, device)?;
+        Ok(Self { settings: file.settings, found: file.found, kernel, linear })
+    }
+}
+
+impl Fitted for FittedAutoAdapter {
+    fn classes(&self) -> &TextClassifier {
+        self.linear.classes()
+    }
+
+    fn device(&self) -> &Device {
+        self.linear.device()
+    }
+
+    fn logits(&self, images: Tensor<2>) -> Tensor<2> {
+        match &self.kernel {
+            Some(kernel) => (kernel.logits(images.clone()) + self.linear.logits(images)).mul_scalar(0.5),
+            None => self.linear.logits(images),
+        }
+    }
+
+    /// A sentence, and of each member its settings, the number of held-out images and how many percent of them
+    /// every weight had right: `{"why", "proker": {"settings", "held_out", "tried"}, "gda": ..}`.
+    fn chosen(&self) -> Value {
+        let Found { proker, gda } = &self.found;
+        json!({ "why": self.found.why(), "proker": proker.as_ref().map(evidence), "gda": evidence(gda) })
+    }
+
+    fn save(&self, path: &Path) -> Result<()> {
+        let mut parameters = self.linear.parameters()?;
+        if let Some(kernel) = &self.kernel {
+            parameters.extend(kernel.parameters()?);
+        }
+        AdapterFile {
+            method: AutoAdapter::NAME,
+            settings: self.settings,
+            found: self.found.clone(),
+            classes: self.classes().clone(),
+            parameters,
+        }
+        .write(path)
+    }
+}
+
+impl Found {
+    /// One sentence for a person.
+    fn why(&self) -> String {
+        let zero_shot = |regression: &Regression| regression.weight == 0.0;
+        let (members, proker) = match &self.proker {
+            Some(proker) => ("the mean of proker and gda", outcome("proker", proker, zero_shot)),
+            None => ("gda alone, as there are more shots than `most_shots`", None),
+        };
+        let gda = outcome("gda", &self.gda, |gda| gda.alpha == Some(0.0));
+        let outcomes: Vec<String> = proker.into_iter().chain(gda).collect();
+        if outcomes.is_empty() {
+            return format!(
+                "{members}; no weight was chosen by held-out shots: both were given, or fewer than half of the \
+                 classes have a second shot"
+            );
+        }
+        format!("{members}; right of the held-out images: {}", outcomes.join("; "))
+    }
+}
+
+/// What a member made of the images that were held out, if any were, beside zero-shot.
+fn outcome<T: PartialEq>(
+    name: &str,
+    chosen: &Chosen<T>,
+    is_zero_shot: impl Fn(&T) -> bool,
+) -> Option<String> {
+    let accuracy = |kind: &dyn Fn(&T) -> bool| {
+        chosen.tried.iter().find(|trial| kind(&trial.settings)).map(|trial| chosen.accuracy(trial))
+    };
+    let best = accuracy(&|settings| *settings == chosen.best)?;
+    let before =
+        accuracy(&is_zero_shot).map(|before| format!(", zero-shot {before:.1} %")).unwrap_or_default();
+    Some(format!("{name} {best:.1} % of {}{before}", chosen.images))
+}
+
+fn evidence<T: Serialize>(chosen: &Chosen<T>) -> Value {
+    let tried = chosen.tried.iter();
+    let tried = tried.map(|trial| json!({ "settings": trial.settings, "accuracy": chosen.accuracy(trial) }));
+    json!({ "settings": chosen.best, "held_out": chosen.images, "tried": tried.collect::<Vec<_>>() })
+}
