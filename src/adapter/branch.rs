@@ -66,8 +66,8 @@ impl AdaptedClip {
     /// The mean cross-entropy of a batch and its gradients with respect to every parameter.
     ///
     /// # Shapes
-    /// - `images`: `[batch, dim]`; `targets`: `[batch, classes]`, rows that sum to 1; `classes`: `[classes, dim]`,
-    ///   all on a plain device
+    /// - `images`: `[batch, dim]`; `targets`: `[batch, classes]`, rows that sum to the weight of the image; `classes`:
+    ///   `[classes, dim]`, all on a plain device
     /// - returns: `[1]`, and one gradient a parameter
     pub fn gradients(
         &self,
@@ -92,7 +92,8 @@ pub(crate) fn cross_entropy(logits: Tensor<2>, targets: Tensor<2>) -> Tensor<1> 
     mean_nll(activation::log_softmax(logits, 1), targets)
 }
 
-/// The cross-entropy of `logits = scale x + constant`, and its slope in `x`: `[1]` and `[batch, classes]`.
+/// The cross-entropy of `logits = scale x + constant`, and its slope in `x`: `[1]` and `[batch, classes]`. A row of
+/// targets sums to the weight of its image.
 pub(crate) fn cross_entropy_slope(
     logits: Tensor<2>,
     targets: Tensor<2>,
@@ -101,7 +102,8 @@ pub(crate) fn cross_entropy_slope(
     let batch = logits.dims()[0] as f64;
     let log_p = activation::log_softmax(logits, 1);
     let loss = mean_nll(log_p.clone(), targets.clone());
-    (loss, (log_p.exp() - targets).mul_scalar(scale / batch))
+    let weights = targets.clone().sum_dim(1); // [batch, 1]
+    (loss, (log_p.exp() * weights - targets).mul_scalar(scale / batch))
 }
 
 fn mean_nll(log_p: Tensor<2>, targets: Tensor<2>) -> Tensor<1> {
@@ -179,7 +181,8 @@ mod tests {
             let values: Vec<f32> = (0..rows * columns).map(|_| random.random_range(-2.0..2.0)).collect();
             Tensor::<2>::from_data(TensorData::new(values, [rows, columns]), &device)
         };
-        let targets = Tensor::from_data([[1.0, 0.0, 0.0], [0.0, 0.9, 0.1]], &device);
+        // The second image weighs half as much again as the first.
+        let targets = Tensor::from_data([[1.0, 0.0, 0.0], [0.0, 1.35, 0.15]], &device);
         (random([2, 12]), targets, normalise(random([3, 12])))
     }
 

@@ -35,6 +35,11 @@ pub(crate) struct AdapterFile<S, F> {
 
 impl<S: Serialize + DeserializeOwned, F: Serialize + DeserializeOwned> AdapterFile<S, F> {
     pub fn write(&self, path: &Path) -> Result<()> {
+        self.write_with(Vec::new(), path)
+    }
+
+    /// Writes the file with tensors of plain bytes, such as another file.
+    pub fn write_with(&self, attached: Vec<(&str, Vec<u8>)>, path: &Path) -> Result<()> {
         let text = &self.classes;
         let mut archive = ArchiveWriter::new(FORMAT);
         archive.text("method", self.method);
@@ -48,11 +53,24 @@ impl<S: Serialize + DeserializeOwned, F: Serialize + DeserializeOwned> AdapterFi
         for (name, Parameter { shape, values }) in &self.parameters {
             archive.floats(name, shape, values);
         }
+        for (name, bytes) in attached {
+            archive.bytes(name, bytes);
+        }
         archive.write(path)
     }
 
     /// Reads a file that `method` wrote for what `expected` names.
     pub fn read(path: &Path, method: &'static str, expected: &Fingerprint) -> Result<(Self, Archive)> {
+        Self::read_with(&[], path, method, expected)
+    }
+
+    /// Reads a file that has these tensors of plain bytes beside its parameters.
+    pub fn read_with(
+        attached: &[&str],
+        path: &Path,
+        method: &'static str,
+        expected: &Fingerprint,
+    ) -> Result<(Self, Archive)> {
         let archive = Archive::read(path)?;
         archive.require_format(FORMAT)?;
         let found = archive.text("method")?;
@@ -74,7 +92,8 @@ impl<S: Serialize + DeserializeOwned, F: Serialize + DeserializeOwned> AdapterFi
             })
             .map_err(|error| archive.locate("text.weights", error))?;
         let mut parameters = Parameters::new();
-        for name in archive.names().into_iter().filter(|name| name != "text.weights") {
+        let is_parameter = |name: &String| name != "text.weights" && !attached.contains(&name.as_str());
+        for name in archive.names().into_iter().filter(is_parameter) {
             let (values, shape) = archive.floats_of_any_shape(&name)?;
             if let Some(bad) = values.iter().find(|value| !value.is_finite()) {
                 return Err(archive.malformed(&name, "finite values", bad));

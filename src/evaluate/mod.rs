@@ -1,13 +1,20 @@
-//! Honest numbers: accuracy, F1, confusion, calibration, the protocol they were reached under, and the report.
+//! Honest numbers: accuracy, F1, confusion, calibration, conformal sets, rejection, the protocol they were
+//! reached under, and the report.
 
+mod calibration;
+mod conformal;
 mod logits;
 mod protocol;
+mod reject;
 mod report;
 mod scores;
 
+pub use calibration::{TemperatureScaling, scale_to_zero_shot};
+pub use conformal::{Conformal, SetReport};
 pub use logits::Logits;
 pub use protocol::Protocol;
+pub use reject::{Reject, RejectReport, RiskCoverage};
 pub use report::{ClassReport, Report};
 pub use scores::Scores;
 
-pub(crate) use logits::{argmax, log_sum_exp};
+pub(crate) use logits::{argmax, log_normalise, log_softmax, log_sum_exp};

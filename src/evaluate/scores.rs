@@ -1,5 +1,5 @@
 use super::logits::{Logits, argmax, log_sum_exp};
-use crate::{Error, Result};
+use crate::Result;
 
 /// Bins of the expected calibration error.
 const BINS: usize = 15;
@@ -28,20 +28,11 @@ impl Scores {
     /// Compares logits with labels.
     ///
     /// # Errors
-    /// [`Error::Data`] if there is no image, not one label an image, or a label that is no class.
+    /// [`Error::Data`](crate::Error::Data) if there is no image, not one label an image, or a label that is no
+    /// class.
     pub fn new(logits: &Logits, labels: &[usize]) -> Result<Self> {
+        logits.check_labels(labels)?;
         let (images, classes) = (logits.images(), logits.classes());
-        if images == 0 || labels.len() != images {
-            return Err(Error::data(
-                "labels",
-                format!("one for each of {} images", images.max(1)),
-                labels.len(),
-            ));
-        }
-        if let Some(row) = labels.iter().position(|&label| label >= classes) {
-            let expected = format!("a class below {classes}");
-            return Err(Error::data(format!("row {row} of the labels"), expected, labels[row]));
-        }
         let mut confusion = vec![vec![0; classes]; classes];
         let mut nll = 0.0;
         let mut gaps = [0.0; BINS]; // sum of (right - confidence) of the images in each bin

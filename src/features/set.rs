@@ -24,6 +24,7 @@ pub struct FeatureSet {
     embeddings: Embeddings,
     labels: Vec<usize>,
     class_names: Arc<[String]>,
+    balanced: bool,
 }
 
 impl FeatureSet {
@@ -61,7 +62,7 @@ impl FeatureSet {
                 labels[row],
             ));
         }
-        Ok(Self { embeddings, labels, class_names })
+        Ok(Self { embeddings, labels, class_names, balanced: false })
     }
 
     /// The number of images.
@@ -90,12 +91,15 @@ impl FeatureSet {
         Tensor::from_data(TensorData::new(labels, [self.len()]), device)
     }
 
-    /// One-hot labels `[len, classes]`, of which `smoothing` is spread evenly over all classes.
+    /// One-hot labels `[len, classes]`, of which `smoothing` is spread evenly over all classes, times the
+    /// weights of the images.
     pub(crate) fn targets(&self, smoothing: f64, device: &Device) -> Tensor<2> {
         let classes = self.class_names.len();
-        let mut targets = vec![(smoothing / classes as f64) as f32; self.len() * classes];
-        for (row, &label) in self.labels.iter().enumerate() {
-            targets[row * classes + label] += (1.0 - smoothing) as f32;
+        let mut targets = Vec::with_capacity(self.len() * classes);
+        for (weight, &label) in self.image_weights().into_iter().zip(&self.labels) {
+            let row = targets.len();
+            targets.resize(row + classes, (weight * smoothing / classes as f64) as f32);
+            targets[row + label] += (weight * (1.0 - smoothing)) as f32;
         }
         Tensor::from_data(TensorData::new(targets, [self.len(), classes]), device)
     }
@@ -129,10 +133,57 @@ impl FeatureSet {
             embeddings: self.embeddings.select(rows),
             labels: rows.iter().map(|&row| self.labels[row]).collect(),
             class_names: self.class_names.clone(),
+            balanced: self.balanced,
         }
     }
 
-    /// 16 hexadecimal digits that stand for the embeddings and labels.
+    /// The images of all sets, one set after the other; balanced if one of them is.
+    pub(crate) fn merged(sets: &[&Self]) -> Result<Self> {
+        let Some((first, others)) = sets.split_first() else {
+            return Err(Error::data("sets to merge", "at least one", "none"));
+        };
+        for other in others {
+            first.embeddings.check_dim("features to merge", other.embeddings.dim())?;
+            if other.class_names != first.class_names {
+                return Err(Error::data(
+                    "classes of the sets to merge",
+                    format!("{:?}", first.class_names),
+                    format!("{:?}", other.class_names),
+                ));
+            }
+        }
+        let values = sets.iter().flat_map(|set| set.embeddings.values()).copied().collect();
+        Ok(Self {
+            embeddings: Embeddings::new(values, first.embeddings.dim())?,
+            labels: sets.iter().flat_map(|set| &set.labels).copied().collect(),
+            class_names: first.class_names.clone(),
+            balanced: sets.iter().any(|set| set.balanced),
+        })
+    }
+
+    /// The same images, of which each class has the same weight in a fit.
+    pub(crate) fn balanced(self) -> Self {
+        Self { balanced: true, ..self }
+    }
+
+    /// Whether each class has the same weight in a fit: [`Support::balanced`](super::Support::balanced).
+    pub fn is_balanced(&self) -> bool {
+        self.balanced
+    }
+
+    /// What each image weighs in a fit: 1, or in a balanced set `N / (C n_c)` for the `n_c` of `N` images that
+    /// are of its class and the `C` classes that have images. Their mean is 1.
+    pub fn image_weights(&self) -> Vec<f64> {
+        if !self.balanced {
+            return vec![1.0; self.len()];
+        }
+        let counts = self.class_counts();
+        let present = counts.iter().filter(|&&count| count > 0).count();
+        let weight = |&label: &usize| self.len() as f64 / (present * counts[label]) as f64;
+        self.labels.iter().map(weight).collect()
+    }
+
+    /// 16 hexadecimal digits that stand for the embeddings, the labels and their weights.
     pub(crate) fn digest(&self) -> String {
         let mut hash = Sha256::new();
         for value in self.embeddings.values() {
@@ -140,6 +191,9 @@ impl FeatureSet {
         }
         for &label in &self.labels {
             hash.update((label as u64).to_le_bytes());
+        }
+        if self.balanced {
+            hash.update("balanced");
         }
         short_hex(hash)
     }

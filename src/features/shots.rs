@@ -56,6 +56,54 @@ impl Support {
         Ok(self)
     }
 
+    /// Gives every class the same weight, however many images it has: an image of class `c` weighs
+    /// `N / (C n_c)`, with the `n_c` of `N` images that are of its class and the `C` classes that have images.
+    ///
+    /// Where shots are uneven, a class with many of them otherwise draws images of its neighbours to itself.
+    /// In methods that train, the weight multiplies the loss of an image; in Tip-Adapter what it adds to its
+    /// class; in GDA its part of the covariance (class means are balanced as they are); in ProKeR it divides
+    /// the pull towards zero-shot; in SS-Text every class moves equally far. Even shots are not changed by it.
+    /// Validation images never weigh differently.
+    ///
+    /// # Examples
+    /// ```
+    /// use clip_adapter::{FeatureSet, Support, features::Embeddings};
+    ///
+    /// let rows = Embeddings::new(vec![1.0, 0.0, 0.9, 0.1, 0.8, 0.2, 0.0, 1.0], 2)?;
+    /// let support = Support::new(FeatureSet::new(rows, vec![0, 0, 0, 1], ["cat", "dog"])?)?.balanced();
+    /// let weights = support.set().image_weights();
+    /// approx::assert_abs_diff_eq!(weights[..3].iter().sum::<f64>(), weights[3], epsilon = 1e-12);
+    /// # Ok::<(), clip_adapter::Error>(())
+    /// ```
+    pub fn balanced(self) -> Self {
+        Self { set: self.set.balanced(), ..self }
+    }
+
+    /// Puts several support sets together, such as those of several cameras. Their validation images are put
+    /// together too; the result is [balanced](Self::balanced) if one of them is.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if there is none or their classes differ, [`Error::Dim`] if their widths differ.
+    ///
+    /// # Examples
+    /// ```
+    /// use clip_adapter::{FeatureFile, Support};
+    ///
+    /// let file = FeatureFile::synthetic(0)?;
+    /// let both = Support::merge(&[file.support(1, 1)?, file.support(2, 2)?])?;
+    /// assert_eq!(both.set().class_counts(), [3; 8]);
+    /// # Ok::<(), clip_adapter::Error>(())
+    /// ```
+    pub fn merge(supports: &[Self]) -> Result<Self> {
+        let sets: Vec<&FeatureSet> = supports.iter().map(Self::set).collect();
+        let merged = Self::new(FeatureSet::merged(&sets)?)?;
+        let validation: Vec<&FeatureSet> = supports.iter().filter_map(Self::validation).collect();
+        if validation.is_empty() {
+            return Ok(merged);
+        }
+        merged.with_validation(FeatureSet::merged(&validation)?)
+    }
+
     /// The training images.
     pub fn set(&self) -> &FeatureSet {
         &self.set

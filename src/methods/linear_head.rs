@@ -1,6 +1,6 @@
 //! What GDA, SS-Text and the trained probes come down to: one linear layer on unit features.
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use crate::{
     Error, Result, TextClassifier,
@@ -10,6 +10,7 @@ use crate::{
     },
     archive::Archive,
     features::normalise,
+    methods::extension::places,
 };
 
 /// The names of its tensors in a file, as PyTorch has a linear layer's.
@@ -56,6 +57,24 @@ impl LinearHead {
     /// `[batch, dim]` of any length to `[batch, classes]`.
     pub fn logits(&self, images: Tensor<2>) -> Tensor<2> {
         normalise(images).matmul(self.weight.clone().transpose()) + self.bias.clone().unsqueeze::<2>()
+    }
+
+    /// The same head for a longer list of classes, of which the new ones are known by their text alone: their
+    /// logits are the zero-shot ones.
+    pub fn with_classes(&self, classes: &TextClassifier) -> Result<Self> {
+        let places = places(&self.classes, classes)?;
+        let behind = self.classes.class_names().len();
+        let row = |(class, place): (usize, &Option<usize>)| place.unwrap_or(behind + class) as i64;
+        let rows: Vec<i64> = places.iter().enumerate().map(row).collect();
+        let rows = Tensor::<1, Int>::from_data(TensorData::new(rows, [places.len()]), &self.device);
+        let text = normalise(classes.tensor(&self.device)).mul_scalar(classes.logit_scale());
+        let no_bias = Tensor::zeros([places.len()], &self.device);
+        Ok(Self {
+            weight: Tensor::cat(vec![self.weight.clone(), text], 0).select(0, rows.clone()),
+            bias: Tensor::cat(vec![self.bias.clone(), no_bias], 0).select(0, rows),
+            classes: classes.clone(),
+            device: self.device.clone(),
+        })
     }
 
     pub fn parameters(&self) -> Result<Parameters> {

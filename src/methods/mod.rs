@@ -8,7 +8,9 @@ mod clip_adapter;
 mod cross_modal;
 mod dense;
 mod ensemble;
+mod extension;
 mod gda;
+mod guard;
 mod kernel_head;
 mod lbfgs;
 mod linear_head;
@@ -30,6 +32,7 @@ mod task_res;
 mod tip_adapter;
 mod tip_adapter_f;
 mod trainer;
+mod transductive;
 mod zero_shot;
 
 pub use self::clap::{Clap, FittedClap}; // `clap` alone could be the crate that the examples use
@@ -39,6 +42,7 @@ pub use clip_adapter::{Branches, ClipAdapter, FittedClipAdapter, Ratio};
 pub use cross_modal::{CrossModal, FittedCrossModal};
 pub use ensemble::{Ensemble, FittedEnsemble};
 pub use gda::{FittedGda, Gda};
+pub use guard::{FittedGuard, Guard};
 pub use linear_probe::{FittedLinearProbe, LinearProbe};
 pub use lp_plus_plus::{FittedLpPlusPlus, LpPlusPlus};
 pub use proker::{FittedProKeR, ProKeR};
@@ -50,6 +54,7 @@ pub use ss_text::{FittedSsText, SsText};
 pub use task_res::{FittedTaskRes, TaskRes};
 pub use tip_adapter::{FittedTipAdapter, TipAdapter};
 pub use tip_adapter_f::{FittedTipAdapterF, TipAdapterF};
+pub use transductive::{Tda, TdaStream, TransClip, pseudo_labels};
 pub use zero_shot::{FittedZeroShot, ZeroShot};
 
 use std::path::Path;

@@ -132,6 +132,7 @@ registry! {
     LpPlusPlus => FittedLpPlusPlus,
     Ape => FittedApe,
     Ensemble => FittedEnsemble,
+    Guard => FittedGuard,
 }
 
 fn unknown(name: &str) -> Error {

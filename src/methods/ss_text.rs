@@ -67,10 +67,14 @@ impl SsText {
     /// `s normalise(w_c)` of every class: `[classes, dim]`.
     fn weights(&self, set: &FeatureSet, classes: &TextClassifier) -> Mat<f64> {
         let images = unit_rows(set.embeddings()); // [shots, dim]
-        let counts = set.class_counts();
+        let (counts, weighed) = (set.class_counts(), set.image_weights());
+        let present = counts.iter().filter(|&&count| count > 0).count();
         let mut weights = unit_rows(classes.weights()); // [classes, dim]
         for (row, &class) in set.labels().iter().enumerate() {
-            let share = counts[class] as f64 / set.len() as f64; // 1 / (N lambda_c)
+            let share = match set.is_balanced() {
+                false => counts[class] as f64 / set.len() as f64, // 1 / (N lambda_c)
+                true => weighed[row] / present as f64,            // as if all classes had as many shots
+            };
             for column in 0..images.ncols() {
                 weights[(class, column)] += share * images[(row, column)] / self.tau;
             }
@@ -97,6 +101,16 @@ impl FittedSsText {
     /// The settings it was fitted with.
     pub fn settings(&self) -> &SsText {
         &self.settings
+    }
+
+    /// The same model for a longer list of classes, in any order. The new ones are known by their text alone,
+    /// as if the shots had been fitted with all classes from the beginning.
+    ///
+    /// # Errors
+    /// [`Error::Fingerprint`] if `classes` are of another backbone, [`Error::Dim`] if they have another
+    /// width, and [`Error::Data`] if one of the present classes is not among them.
+    pub fn with_classes(&self, classes: &TextClassifier) -> Result<Self> {
+        Ok(Self { settings: self.settings, head: self.head.with_classes(classes)? })
     }
 
     /// Opens a file that [`save`](Fitted::save) wrote, for features that `expected` names.

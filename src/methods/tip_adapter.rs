@@ -3,7 +3,7 @@ use std::path::Path;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
-use super::{Fitted, Method, Run, check_fit, choice::Choice, kernel_head::KernelHead};
+use super::{Fitted, Method, Run, check_fit, choice::Choice, extension::places, kernel_head::KernelHead};
 use crate::{
     Error, FeatureSet, Fingerprint, Result, Support, TextClassifier, adapter::AdapterFile,
     features::normalise,
@@ -149,19 +149,11 @@ impl FittedTipAdapter {
     /// [`Error::Fingerprint`] if `classes` are of another backbone, [`Error::Dim`] if they have another
     /// width, and [`Error::Data`] if one of the present classes is not among them.
     pub fn with_classes(&self, classes: &TextClassifier) -> Result<Self> {
-        let present = self.classes();
-        if classes.backbone() != present.backbone() {
-            let (expected, found) = (present.backbone().to_owned(), classes.backbone().to_owned());
-            return Err(Error::Fingerprint { what: "backbones", expected, found });
-        }
-        present.weights().check_dim("class weights", classes.dim())?;
-        let (old, new) = (present.class_names(), classes.class_names());
-        if let Some(missing) = old.iter().find(|name| !new.contains(name)) {
-            return Err(Error::data("classes", format!("`{missing}` among them"), format!("{new:?}")));
-        }
+        let places = places(self.classes(), classes)?;
         // A new class takes the column behind the last one, which holds zeros.
-        let column = |name: &String| old.iter().position(|old| old == name).unwrap_or(old.len()) as i64;
-        let columns = TensorData::new(new.iter().map(column).collect::<Vec<i64>>(), [new.len()]);
+        let behind = self.classes().class_names().len();
+        let columns: Vec<i64> = places.iter().map(|place| place.unwrap_or(behind) as i64).collect();
+        let columns = TensorData::new(columns, [places.len()]);
         let columns = Tensor::<1, Int>::from_data(columns, self.device());
         let zeros = Tensor::zeros([self.shots(), 1], self.device());
         let values = Tensor::cat(vec![self.head.values(), zeros], 1).select(1, columns);

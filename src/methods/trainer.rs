@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{Error, FeatureSet, Progress, Result};
 
-/// Images and targets on the device: `[n, dim]` and `[n, classes]`, rows that sum to 1.
+/// Images and targets on the device: `[n, dim]` and `[n, classes]`, rows that sum to the weight of the image.
 #[derive(Clone)]
 pub(crate) struct Examples {
     pub images: Tensor<2>,

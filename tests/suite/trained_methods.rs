@@ -76,7 +76,8 @@ fn the_same_seed_gives_the_same_bits() {
         let first = score(&*fit(&*method(name, &settings), &support, file.classifier()), &file);
         let again = score(&*fit(&*method(name, &settings), &support, file.classifier()), &file);
         assert_eq!(first, again, "{name}");
-        if name != "rla" {
+        // These take all of so few shots at once, in whatever order.
+        if !["rla", "tip-adapter-f"].contains(&name) {
             settings["seed"] = json!(1);
             let other = score(&*fit(&*method(name, &settings), &support, file.classifier()), &file);
             assert!(farthest(&first, &other) > 1e-5, "{name}");

@@ -87,10 +87,11 @@ impl Gaussians {
     }
 }
 
-/// Every shot less the mean of its class: `[shots, dim]`.
+/// Every shot less the mean of its class, times the root of its weight: `[shots, dim]`.
 fn centred(images: &Mat<f64>, means: &Mat<f64>, set: &FeatureSet) -> Mat<f64> {
+    let roots: Vec<f64> = set.image_weights().into_iter().map(f64::sqrt).collect();
     Mat::from_fn(images.nrows(), images.ncols(), |row, column| {
-        images[(row, column)] - means[(column, set.labels()[row])]
+        roots[row] * (images[(row, column)] - means[(column, set.labels()[row])])
     })
 }
 
@@ -192,6 +193,13 @@ mod tests {
         }
         approx::assert_abs_diff_eq!(bias[0], -(3f64.ln()) - 1.0, epsilon = 1e-12);
         approx::assert_abs_diff_eq!(bias[1], -(3f64.ln()) - 4.0 / 3.0, epsilon = 1e-12);
+        let even = {
+            let even = shots.clone().balanced();
+            Gaussians::estimate(&even, &without_text(&even)).unwrap()
+        }; // a shot of a weighs 3/4, that of b 3/2
+        for (at, expected) in [((0, 0), 8.0 / 3.0), ((1, 0), 8.0 / 3.0), ((0, 1), 32.0 / 9.0)] {
+            approx::assert_abs_diff_eq!(even.weights[at], expected, epsilon = 1e-12);
+        }
         let scores = Gaussians { weights, bias }.scores(shots.embeddings());
         approx::assert_abs_diff_eq!(scores[(1, 0)], 2.0 - 3f64.ln() - 1.0, epsilon = 1e-12);
     }

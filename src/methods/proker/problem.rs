@@ -11,6 +11,7 @@ use crate::{
 /// What is regressed on what.
 pub(super) struct Problem<'a> {
     pub labels: &'a [usize],
+    weights: Vec<f64>,
     cosines: Mat<f64>,       // F F^T, [shots, shots]
     pub zero_shot: Mat<f64>, // s F W^T, [shots, classes]
     targets: Mat<f64>,       // L - softmax(zero_shot), [shots, classes]
@@ -27,15 +28,16 @@ impl<'a> Problem<'a> {
             (0..targets.ncols()).for_each(|class| targets[(row, class)] *= -1.0);
             targets[(row, label)] += 1.0;
         }
-        Self { labels: set.labels(), cosines, zero_shot, targets }
+        let weights = set.image_weights();
+        Self { labels: set.labels(), weights, cosines, zero_shot, targets }
     }
 
-    /// `K + lambda I`.
+    /// `K + lambda I`, in which a shot that weighs more is pulled less.
     fn ridge(&self, beta: f64, lambda: f64) -> Mat<f64> {
         let shots = self.labels.len();
         Mat::from_fn(shots, shots, |row, other| {
             let kernel = (-beta * (1.0 - self.cosines[(row, other)])).exp();
-            if row == other { kernel + lambda } else { kernel }
+            if row == other { kernel + lambda / self.weights[row] } else { kernel }
         })
     }
 
