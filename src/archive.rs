@@ -227,6 +227,12 @@ impl<'a> ArchiveWriter<'a> {
         self.add(name, Dtype::F32, shape, Content::Floats(Box::new(fill)));
     }
 
+    /// Floats rounded to 16 bits.
+    pub fn halves(&mut self, name: impl Into<String>, shape: &[usize], values: &[f32]) {
+        let bytes = values.iter().flat_map(|&value| f16::from_f32(value).to_le_bytes()).collect();
+        self.add(name, Dtype::F16, shape, Content::Bytes(bytes));
+    }
+
     pub fn indices(&mut self, name: impl Into<String>, values: &[usize]) {
         let bytes = values.iter().flat_map(|&value| (value as i64).to_le_bytes()).collect();
         self.add(name, Dtype::I64, &[values.len()], Content::Bytes(bytes));

@@ -92,11 +92,7 @@ impl ClipBackbone {
         let mut weights = Weights::open(&weight_files(folder, layout)?, &device)?;
         let vision = Vision::load(&mut weights, layout, &config);
         let text = load_text(&mut weights, layout, &config);
-        let (width, dim) = (config.text.width, config.embed_dim);
-        let text_projection = match layout {
-            Layout::HuggingFace => weights.transposed("text_projection.weight", dim, width),
-            Layout::OpenClip => weights.tensor("text_projection", [width, dim]),
-        };
+        let text_projection = load_text_projection(&mut weights, layout, &config);
         let logit_scale = f64::from(weights.scalar("logit_scale")).exp();
         let digest = weights.finish(folder)?;
         let identity =
@@ -312,7 +308,7 @@ fn to_host(embeddings: Tensor<2>) -> Result<Vec<f32>> {
     embeddings.try_into_vec_as::<f32>().map_err(|error| Error::execution("encoding", error))
 }
 
-fn load_text(weights: &mut Weights, layout: Layout, config: &BackboneConfig) -> TextTransformer {
+pub(super) fn load_text(weights: &mut Weights, layout: Layout, config: &BackboneConfig) -> TextTransformer {
     let text = &config.text;
     let shape = BlockShape {
         width: text.width,
@@ -323,6 +319,18 @@ fn load_text(weights: &mut Weights, layout: Layout, config: &BackboneConfig) -> 
         causal: true,
     };
     TextTransformer::load(weights, layout, text.vocabulary, text.context, text.layers, shape)
+}
+
+pub(super) fn load_text_projection(
+    weights: &mut Weights,
+    layout: Layout,
+    config: &BackboneConfig,
+) -> Tensor<2> {
+    let (width, dim) = (config.text.width, config.embed_dim);
+    match layout {
+        Layout::HuggingFace => weights.transposed("text_projection.weight", dim, width),
+        Layout::OpenClip => weights.tensor("text_projection", [width, dim]),
+    }
 }
 
 /// The part of the identity that is not in the weights.

@@ -5,10 +5,11 @@ use burn::{
 };
 
 use super::{
+    checkpoint::Checkpoint,
     transformer::{Block, BlockShape, norm},
     weights::{Layout, Weights},
 };
-use crate::input::Tokenized;
+use crate::{Result, input::Tokenized};
 
 /// CLIP's text transformer: causal attention, and the end token's feature stands for the text.
 #[derive(Module, Debug)]
@@ -35,6 +36,16 @@ impl TextTransformer {
             blocks: (0..layers).map(|index| Block::load(weights, &layout.text_block(index), shape)).collect(),
             final_norm: norm(weights, names.final_norm, shape.width, shape.epsilon),
         }
+    }
+
+    /// The inverse of [`load`](Self::load).
+    pub fn store(&self, checkpoint: &mut Checkpoint) -> Result<()> {
+        let names = Layout::HuggingFace.text();
+        checkpoint.tensor(names.token, self.token.val())?;
+        checkpoint.tensor(names.position, self.position.val())?;
+        checkpoint.norm(names.final_norm, &self.final_norm)?;
+        let blocks = self.blocks.iter().enumerate();
+        blocks.map(|(index, block)| block.store(checkpoint, &Layout::HuggingFace.text_block(index))).collect()
     }
 
     /// Token ids to the end tokens' features `[texts, width]`, before the projection.

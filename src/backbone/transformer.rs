@@ -6,9 +6,11 @@ use burn::{
 use serde::{Deserialize, Serialize};
 
 use super::{
+    checkpoint::Checkpoint,
     flex::activate,
     weights::{BlockNames, Weights},
 };
+use crate::Result;
 
 /// The non-linearity inside a tower.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,6 +75,16 @@ impl Block {
             causal,
             activation,
         }
+    }
+
+    /// The inverse of [`load`](Self::load).
+    pub fn store(&self, checkpoint: &mut Checkpoint, names: &BlockNames) -> Result<()> {
+        checkpoint.norm(&names.norm1, &self.norm1)?;
+        checkpoint.qkv(&names.attention, &self.qkv)?;
+        checkpoint.linear(&format!("{}.out_proj", names.attention), &self.out)?;
+        checkpoint.norm(&names.norm2, &self.norm2)?;
+        checkpoint.linear(&names.fc1, &self.fc1)?;
+        checkpoint.linear(&names.fc2, &self.fc2)
     }
 
     /// `[batch, tokens, width]` to the same.

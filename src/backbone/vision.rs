@@ -41,12 +41,12 @@ impl VisualProjection {
 /// An image tower and its projection.
 #[derive(Debug, Clone)]
 pub(super) struct Vision {
-    tower: Tower,
+    pub tower: Tower,
     pub projection: VisualProjection,
 }
 
 #[derive(Debug, Clone)]
-enum Tower {
+pub(super) enum Tower {
     Vit(Box<VisionTransformer>),
     ResNet(Box<ModifiedResNet>),
 }

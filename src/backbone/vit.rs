@@ -5,9 +5,11 @@ use burn::{
 };
 
 use super::{
+    checkpoint::Checkpoint,
     transformer::{Block, BlockShape, norm},
     weights::{Layout, Weights},
 };
+use crate::Result;
 
 /// A vision transformer (Dosovitskiy et al., 2020, <https://arxiv.org/abs/2010.11929>) with CLIP's norm before
 /// the blocks.
@@ -45,6 +47,20 @@ impl VisionTransformer {
             post_norm: norm(weights, names.post_norm, width, shape.epsilon),
             patch_size,
         }
+    }
+
+    /// The inverse of [`load`](Self::load).
+    pub fn store(&self, checkpoint: &mut Checkpoint) -> Result<()> {
+        let names = Layout::HuggingFace.vision();
+        checkpoint.patches(names.patch, self.patch.val(), self.patch_size)?;
+        checkpoint.tensor(names.class, self.class.val())?;
+        checkpoint.tensor(names.position, self.position.val())?;
+        checkpoint.norm(names.pre_norm, &self.pre_norm)?;
+        checkpoint.norm(names.post_norm, &self.post_norm)?;
+        let blocks = self.blocks.iter().enumerate();
+        blocks
+            .map(|(index, block)| block.store(checkpoint, &Layout::HuggingFace.vision_block(index)))
+            .collect()
     }
 
     /// Pixels `[batch, 3, side, side]` to the class token's feature `[batch, width]`, before the projection.

@@ -15,6 +15,7 @@ use burn::{
 use safetensors::{Dtype, tensor::Metadata};
 use sha2::{Digest, Sha256};
 
+use super::initial::Initial;
 use crate::{
     Error, Result,
     archive::{decode_floats, transposed},
@@ -133,7 +134,7 @@ struct Entry {
     bytes: usize,
 }
 
-/// The tensors of one checkpoint. What is missing or misshapen is noted, and the tower built all the same, of
+/// The tensors of one checkpoint, or of none: then they are drawn. What is missing or misshapen is noted, and the tower built all the same, of
 /// nothing: [`finish`](Self::finish) then names all of it at once, and the tower is dropped.
 pub(super) struct Weights {
     files: Vec<(PathBuf, File)>,
@@ -143,13 +144,27 @@ pub(super) struct Weights {
     misshapen: Vec<String>,
     failure: Option<Error>,
     digest: Sha256,
+    initial: Option<Initial>,
     device: Device,
 }
 
 impl Weights {
     /// Reads the headers of all files, which together are one checkpoint.
     pub fn open(paths: &[PathBuf], device: &Device) -> Result<Self> {
-        let mut weights = Self {
+        let mut weights = Self::of(None, device);
+        for path in paths {
+            weights.add(path)?;
+        }
+        Ok(weights)
+    }
+
+    /// No files: every tensor is drawn when a tower asks for it.
+    pub fn random(initial: Initial, device: &Device) -> Self {
+        Self::of(Some(initial), device)
+    }
+
+    fn of(initial: Option<Initial>, device: &Device) -> Self {
+        Self {
             files: Vec::new(),
             entries: BTreeMap::new(),
             used: BTreeSet::new(),
@@ -157,12 +172,9 @@ impl Weights {
             misshapen: Vec::new(),
             failure: None,
             digest: Sha256::new(),
+            initial,
             device: device.clone(),
-        };
-        for path in paths {
-            weights.add(path)?;
         }
-        Ok(weights)
     }
 
     fn add(&mut self, path: &Path) -> Result<()> {
@@ -265,6 +277,9 @@ impl Weights {
     }
 
     fn values(&mut self, name: &str, shape: &[usize]) -> Option<Vec<f32>> {
+        if let Some(initial) = &mut self.initial {
+            return Some(initial.values(name, shape));
+        }
         let Some(entry) = self.entries.get(name) else {
             self.missing.push(name.to_owned());
             return None;

@@ -40,6 +40,16 @@ impl Tokenized {
 }
 
 impl Tokenizer {
+    /// Opens a CLIP `tokenizer.json` by itself, for texts of `context` tokens: padding is `<|endoftext|>`, which
+    /// has the largest id and stands for the text.
+    ///
+    /// # Errors
+    /// [`Error::Read`] or [`Error::Malformed`] for a file that is absent or damaged; [`Error::Setting`] for a
+    /// context below 2.
+    pub fn from_file(path: impl AsRef<Path>, context: usize) -> Result<Self> {
+        Self::open(path.as_ref(), context, Some("<|endoftext|>"), EndOfText::LargestId)
+    }
+
     /// Opens a `tokenizer.json` for texts of `context` tokens.
     pub(crate) fn open(path: &Path, context: usize, pad: Option<&str>, pooling: EndOfText) -> Result<Self> {
         let bytes = fs::read(path).map_err(|source| Error::Read { path: path.into(), source })?;

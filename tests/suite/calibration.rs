@@ -237,7 +237,8 @@ fn sals_repairs_the_calibration_that_adapting_damages() {
     let (support, device) = (file.support(4, 1).unwrap(), Device::flex());
     let test = file.split("test").unwrap();
     let zero_shot = ZeroShot::default().fit(&support, file.classifier(), &device).unwrap();
-    let adapted = Gda { alpha: Some(1.0), ..Default::default() }.fit(&support, file.classifier(), &device).unwrap();
+    let adapted =
+        Gda { alpha: Some(1.0), ..Default::default() }.fit(&support, file.classifier(), &device).unwrap();
     let adapted = adapted.score(test.embeddings()).unwrap();
     let scaled = scale_to_zero_shot(&adapted, &zero_shot.score(test.embeddings()).unwrap()).unwrap();
     let scores = |logits: &Logits| Scores::new(logits, test.labels()).unwrap();

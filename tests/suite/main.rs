@@ -23,5 +23,6 @@ mod prompts;
 mod properties;
 mod reference;
 mod shared;
+mod trainable;
 mod trained_methods;
 mod transductive;
