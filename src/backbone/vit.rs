@@ -35,9 +35,8 @@ impl VisionTransformer {
     ) -> Self {
         let (width, side) = (shape.width, image_size / patch_size);
         let names = layout.vision();
-        let patch = weights.tensor(names.patch, [width, 3, patch_size, patch_size]);
         Self {
-            patch: Param::from_tensor(patch.reshape([width, 3 * patch_size * patch_size]).transpose()),
+            patch: Param::from_tensor(weights.kernel(names.patch, [width, 3, patch_size, patch_size])),
             class: Param::from_tensor(weights.tensor(names.class, [width])),
             position: Param::from_tensor(weights.tensor(names.position, [side * side + 1, width])),
             pre_norm: norm(weights, names.pre_norm, width, shape.epsilon),

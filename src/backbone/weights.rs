@@ -237,7 +237,17 @@ impl Weights {
 
     /// A matrix `[rows, columns]` of the file as `[columns, rows]`, laid out so.
     pub fn transposed(&mut self, name: &str, rows: usize, columns: usize) -> Tensor<2> {
-        let Some(values) = self.values(name, &[rows, columns]) else {
+        self.turned(name, &[rows, columns])
+    }
+
+    /// A kernel `[width, channels, height, width]` of the file as a matrix `[channels height width, width]`.
+    pub fn kernel(&mut self, name: &str, shape: [usize; 4]) -> Tensor<2> {
+        self.turned(name, &shape)
+    }
+
+    fn turned(&mut self, name: &str, shape: &[usize]) -> Tensor<2> {
+        let (rows, columns) = (shape[0], shape[1..].iter().product());
+        let Some(values) = self.values(name, shape) else {
             return Tensor::<2>::zeros([1; 2], &self.device).expand([columns, rows]);
         };
         let turned = transposed(&values, rows, columns);

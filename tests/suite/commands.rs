@@ -177,7 +177,7 @@ fn mistakes_end_in_one_sentence() {
         ("few_shot", vec!["--features", "absent.safetensors"], "cannot read absent.safetensors"),
         ("few_shot", vec!["--features", broken.to_str().unwrap()], "expected a whole safetensors file"),
         ("few_shot", vec!["--device", "abacus"], "unknown device `abacus`"),
-        ("few_shot", vec!["--method", "magic"], "expected one of zero-shot, clip-adapter, tip-adapter"),
+        ("few_shot", vec!["--method", "magic"], "expected one of zero-shot, auto, clip-adapter, tip-adapter"),
         ("few_shot", vec!["--set", "ratoi=0.8"], "setting `ratoi`"),
         ("few_shot", vec!["--set", "ratio=2"], "setting `ratio`: expected 0..=1, found 2"),
         ("few_shot", vec!["--set", "ratio=high"], "setting `ratio`"),
