@@ -3,6 +3,7 @@
 //! ```text
 //! cargo bench --bench bench                  # everything
 //! cargo bench --bench bench -- flex/fit      # the 16-shot fit, to compare with benches/peers/fit_torch.py
+//! cargo bench --bench bench -- flex/tip_grid # Tip-Adapter's search, to compare with one evaluation
 //! ```
 
 #[path = "../examples/cli/task.rs"]
@@ -12,7 +13,8 @@ use std::{hint::black_box, time::Duration};
 
 use burn::tensor::Device;
 use clip_adapter::{
-    AdapterConfig, ClipAdapter, DeviceSpec, Fitted, Method, Support, ZeroShot, methods::Ratio,
+    AdapterConfig, ClipAdapter, DeviceSpec, FeatureSet, Fitted, Method, Run, Support, TipAdapter, ZeroShot,
+    methods::{self, Ratio},
 };
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
@@ -24,6 +26,8 @@ fn benches(criterion: &mut Criterion) {
         forward(criterion, &spec, &device);
         step(criterion, &spec, &device);
         fit(criterion, &spec, &device);
+        fit_100_classes(criterion, &spec, &device);
+        tip_grid(criterion, &spec, &device);
         evaluate(criterion, &spec, &device);
     }
 }
@@ -63,6 +67,43 @@ fn fit(criterion: &mut Criterion, spec: &DeviceSpec, device: &Device) {
     let mut group = criterion.benchmark_group(format!("{spec}/fit"));
     group.sample_size(10).measurement_time(Duration::from_secs(10));
     group.bench_function(format!("clip-adapter_16shots_c19_d{DIM}"), |bencher| {
+        bencher.iter(|| black_box(method.fit(&support, &text, device).expect("a fit")));
+    });
+}
+
+/// 16 shots of 100 classes by the methods that are not trained step by step.
+fn fit_100_classes(criterion: &mut Criterion, spec: &DeviceSpec, device: &Device) {
+    let (set, text) = task(1600, 100);
+    let support = Support::new(set).expect("images");
+    let mut group = criterion.benchmark_group(format!("{spec}/fit_100_classes"));
+    group.sample_size(10);
+    for name in ["tip-adapter", "gda", "proker", "ss-text", "ape", "auto"] {
+        let method = methods::by_name(name, &Default::default()).expect("a method");
+        group.bench_function(format!("{name}_16shots_d{DIM}"), |bencher| {
+            bencher.iter(|| {
+                black_box(method.fit_any(&support, &text, &mut Run::new(device)).expect("a fit"));
+                device.sync().expect("the device to finish");
+            });
+        });
+    }
+}
+
+/// What 4,000 settings of a cache of 1,600 shots cost on 400 validation images, beside one setting.
+fn tip_grid(criterion: &mut Criterion, spec: &DeviceSpec, device: &Device) {
+    let (set, text) = task(1600, 100);
+    let labels = (0..400).map(|image| image % 100).collect();
+    let validation = FeatureSet::new(rows(400, 4), labels, set.class_names().to_vec()).expect("a valid set");
+    let support = Support::new(set).expect("images");
+    let method = TipAdapter::default();
+    let model = method.fit(&support, &text, device).expect("a fit");
+    let images = validation.clone().into_test_set();
+    let support = support.with_validation(validation).expect("the same classes");
+    let mut group = criterion.benchmark_group(format!("{spec}/tip_grid"));
+    group.sample_size(20);
+    group.bench_function("evaluate_n400_c100_s1600", |bencher| {
+        bencher.iter(|| black_box(model.evaluate(&images).expect("a report")));
+    });
+    group.bench_function("grid_n400_c100_s1600", |bencher| {
         bencher.iter(|| black_box(method.fit(&support, &text, device).expect("a fit")));
     });
 }

@@ -31,6 +31,7 @@ mod ss_text;
 mod task_res;
 mod tip_adapter;
 mod tip_adapter_f;
+mod tip_grid;
 mod trainer;
 mod transductive;
 mod zero_shot;

@@ -3,7 +3,12 @@ use std::path::Path;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
-use super::{Fitted, Method, Run, check_fit, choice::Choice, extension::places, kernel_head::KernelHead};
+use super::{
+    Fitted, Method, Run, check_fit,
+    extension::places,
+    kernel_head::KernelHead,
+    tip_grid::{Steps, TipGrid},
+};
 use crate::{
     Error, FeatureSet, Fingerprint, Result, Support, TextClassifier, adapter::AdapterFile,
     features::normalise,
@@ -21,8 +26,8 @@ use crate::{
 ///
 /// With few-shot validation images both are searched on those, and the settings are not used: 200 values of
 /// `beta` and 20 of `alpha`, each from 0.1 to 13. The authors' code has a range for each data set; this is
-/// the one for DTD. Of settings that get as many right, those with the lower negative log-likelihood are
-/// taken.
+/// the one for DTD. Of settings that get as many right, at most 16, spread evenly in the order of the grid, are
+/// compared by their negative log-likelihood, and the lowest is taken.
 ///
 /// # Examples
 /// ```
@@ -67,31 +72,14 @@ impl TipAdapter {
         Ok(())
     }
 
-    /// The candidates of the search, `beta` by `beta`.
-    fn grid() -> impl Iterator<Item = (f64, [f64; 20])> {
-        let step = |index: usize, steps: usize| 0.1 + index as f64 * (13.0 - 0.1) / steps as f64;
-        let alphas: [f64; 20] = std::array::from_fn(|index| step(index, 20));
-        (0..200).map(move |index| (step(index, 200), alphas))
-    }
-
     /// The best of the grid on `validation`. What the images have in common with the shots is computed once.
     pub(super) fn search(head: &KernelHead, validation: &FeatureSet) -> Result<Self> {
-        let host = |tensor: Tensor<2>| {
-            let values = tensor.try_into_vec_as::<f32>();
-            values.map_err(|error| Error::execution("scoring validation images", error))
-        };
+        let steps = |count: usize| Steps { first: 0.1, end: 13.0, count };
         let images = normalise(validation.embeddings().tensor(head.device()));
         let affinities = head.affinities(images.clone()); // [images, shots]
-        let zero_shot = host(head.zero_shot(images))?;
-        let mut choice = Choice::new(validation.labels());
-        for (beta, alphas) in Self::grid() {
-            let cached = host(head.cached(affinities.clone(), beta))?;
-            for alpha in alphas {
-                let logits = zero_shot.iter().zip(&cached).map(|(zero, cached)| zero + alpha as f32 * cached);
-                choice.consider(Self { alpha, beta }, &logits.collect::<Vec<f32>>());
-            }
-        }
-        Ok(choice.best().unwrap_or_default())
+        let zero_shot = head.zero_shot(images);
+        let grid = TipGrid::new([steps(200), steps(20)], head, zero_shot, affinities, validation.labels())?;
+        Ok(grid.best().map_or_else(Self::default, |(alpha, beta)| Self { alpha, beta }))
     }
 }
 

@@ -6,7 +6,12 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 use self::refinement::Refinement;
-use super::{Fitted, Method, Run, check_fit, choice::Choice, kernel_head::KernelHead};
+use super::{
+    Fitted, Method, Run, check_fit,
+    choice::Choice,
+    kernel_head::KernelHead,
+    tip_grid::{Steps, TipGrid, host},
+};
 use crate::{
     Error, FeatureSet, Fingerprint, Result, Support, TextClassifier, adapter::AdapterFile,
     features::normalise,
@@ -36,8 +41,9 @@ const BOUNDS: (f64, f64) = (0.1, 13.0);
 /// | `gamma` | 0.5 | 0 or more | how much more a surprising shot says |
 ///
 /// With few-shot validation images `alpha`, `beta` and `gamma` are searched on those, and the settings are not
-/// used: 20 values of `alpha` and 20 of `beta` from 0.1 to 13, and five of `gamma` from 0 to 1. The authors search
-/// such grids on every data set; these defaults suit 1 to 16 shots of four data sets.
+/// used: 20 values of `alpha` and 20 of `beta` from 0.1 to 13, as [`TipAdapter`](super::TipAdapter) does, and five of
+/// `gamma` from 0 to 1. The authors search such grids on every data set; these defaults suit 1 to 16 shots of four
+/// data sets.
 ///
 /// # Examples
 /// ```
@@ -88,25 +94,18 @@ impl Ape {
 
     /// The best weights of the grid on `validation`.
     fn search(self, refinement: &Refinement<'_>, validation: &FeatureSet, device: &Device) -> Result<Self> {
-        let host = |tensor: Tensor<2>| {
-            let values = tensor.try_into_vec_as::<f32>();
-            values.map_err(|error| Error::execution("scoring validation images", error))
-        };
-        let step = |index: usize| BOUNDS.0 + index as f64 * (BOUNDS.1 - BOUNDS.0) / STEPS as f64;
+        let steps = Steps { first: BOUNDS.0, end: BOUNDS.1, count: STEPS };
         let images = normalise(validation.embeddings().tensor(device));
         let refined = normalise(images.clone().select(1, indices(&refinement.channels, device)));
         let mut choice = Choice::new(validation.labels());
         for gamma in GAMMAS {
             let head = refinement.head(self.alpha, self.beta, gamma, device);
-            let zero_shot = host(head.zero_shot(images.clone()))?;
-            let affinities = head.affinities(refined.clone());
-            for beta in (0..STEPS).map(step) {
-                let cached = host(head.cached(affinities.clone(), beta))?;
-                for alpha in (0..STEPS).map(step) {
-                    let logits =
-                        zero_shot.iter().zip(&cached).map(|(zero, cached)| zero + alpha as f32 * cached);
-                    choice.consider(Self { alpha, beta, gamma, ..self }, &logits.collect::<Vec<f32>>());
-                }
+            let (zero_shot, affinities) = (head.zero_shot(images.clone()), head.affinities(refined.clone()));
+            let (logits, cosines) = (zero_shot.clone(), affinities.clone());
+            let grid = TipGrid::new([steps, steps], &head, logits, cosines, validation.labels())?;
+            if let Some((alpha, beta)) = grid.best() {
+                let logits = zero_shot + head.cached(affinities, beta).mul_scalar(alpha);
+                choice.consider(Self { alpha, beta, gamma, ..self }, &host(logits)?);
             }
         }
         Ok(choice.best().unwrap_or(self))
