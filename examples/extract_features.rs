@@ -14,9 +14,11 @@
 //! ```
 
 mod cli;
+#[path = "cli/folders.rs"]
+mod folders;
 
 use std::{
-    env, io,
+    env,
     ops::ControlFlow,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -79,7 +81,7 @@ fn main() -> ExitCode {
 fn extract(arguments: &Arguments) -> Result<()> {
     let prompts = prompts(arguments.prompts.as_deref())?;
     let splits = splits(&arguments.images)?;
-    arguments.out.as_deref().map_or(Ok(()), check_folder)?;
+    arguments.out.as_deref().map_or(Ok(()), folders::check_for)?;
     let load = |device: &DeviceSpec| ClipBackbone::from_pretrained(&arguments.backbone, &device.open()?);
     let clips = arguments.device.iter().map(load).collect::<Result<Vec<_>>>()?;
     let temporary = tempfile::tempdir().map_err(|source| Error::Write { path: env::temp_dir(), source })?;
@@ -172,14 +174,12 @@ fn write(
 
 /// The splits that are there, which have the same classes; a folder without any is `train`.
 fn splits(root: &Path) -> Result<Vec<(String, ImageFolder)>> {
-    let open = |path: &Path| -> Result<ImageFolder> {
-        Ok(ImageFolder::open(path)?.map_class_names(|name| name.replace('_', " ")))
-    };
     let named = ["train", "val", "test"].into_iter().filter(|split| root.join(split).is_dir());
-    let mut splits =
-        named.map(|split| Ok((split.to_owned(), open(&root.join(split))?))).collect::<Result<Vec<_>>>()?;
+    let mut splits = named
+        .map(|split| Ok((split.to_owned(), folders::open(&root.join(split))?)))
+        .collect::<Result<Vec<_>>>()?;
     if splits.is_empty() {
-        splits.push(("train".into(), open(root)?));
+        splits.push(("train".into(), folders::open(root)?));
     }
     let classes = splits[0].1.class_names();
     if let Some((split, images)) = splits.iter().find(|(_, images)| images.class_names() != classes) {
@@ -198,16 +198,6 @@ fn prompts(source: Option<&str>) -> Result<Prompts> {
         None => Ok(Prompts::default()),
         Some(path) if path.contains(['.', '/', '\\']) || Path::new(path).is_file() => Prompts::read(path),
         Some(name) => Prompts::named(name),
-    }
-}
-
-/// Hours of work should not end at a folder that is not there.
-fn check_folder(out: &Path) -> Result<()> {
-    match out.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() && !folder.is_dir() => {
-            Err(Error::Write { path: out.to_owned(), source: io::ErrorKind::NotFound.into() })
-        }
-        _ => Ok(()),
     }
 }
 

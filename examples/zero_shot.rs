@@ -7,6 +7,8 @@
 mod cli;
 #[path = "cli/files.rs"]
 mod files;
+#[path = "cli/labels.rs"]
+mod labels;
 
 use std::{
     path::{Path, PathBuf},
@@ -15,7 +17,7 @@ use std::{
 
 use clap::Parser;
 use clip_adapter::{ClipBackbone, DeviceSpec, Error, Prompts, Result, evaluate::Logits, input::read_texts};
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// Classes shown of each image.
 const TOP: usize = 5;
@@ -61,16 +63,7 @@ fn zero_shot(arguments: &Arguments) -> Result<()> {
 
     let mut results = Vec::new();
     for (file, probabilities) in arguments.images.iter().zip(logits.probabilities()) {
-        println!("{}", file.display());
-        let top = top(&probabilities);
-        for &class in &top {
-            println!("  {:>6.2} %  {}", 100.0 * probabilities[class], classes[class]);
-        }
-        let top: Vec<Value> = top
-            .into_iter()
-            .map(|class| json!({ "class": classes[class], "probability": probabilities[class] }))
-            .collect();
-        results.push(json!({ "file": file, "top": top }));
+        results.push(labels::tell(file, &probabilities, &classes, TOP));
     }
     if let Some(path) = &arguments.json {
         let all = json!({
@@ -83,14 +76,6 @@ fn zero_shot(arguments: &Arguments) -> Result<()> {
         files::write(path, format!("{all:#}\n"))?;
     }
     Ok(())
-}
-
-/// The classes of the largest probabilities, largest first.
-fn top(probabilities: &[f32]) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..probabilities.len()).collect();
-    order.sort_by(|&a, &b| probabilities[b].total_cmp(&probabilities[a]));
-    order.truncate(TOP);
-    order
 }
 
 fn classes(text: &str) -> Result<Vec<String>> {

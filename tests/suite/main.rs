@@ -18,6 +18,7 @@ mod images;
 mod methods;
 mod options;
 mod orientation;
+mod pocket;
 mod probes;
 mod prompts;
 mod properties;
