@@ -3,17 +3,19 @@
 //! ```text
 //! cargo bench --bench bench                  # everything
 //! cargo bench --bench bench -- flex/fit      # the 16-shot fit, to compare with benches/peers/fit_torch.py
+//! # the towers of a checkpoint, to compare with benches/peers/towers_torch.py
+//! CLIP_ADAPTER_BACKBONE=models/vit-b-32 cargo bench --bench bench -- flex/encode
 //! cargo bench --bench bench -- flex/tip_grid # Tip-Adapter's search, to compare with one evaluation
 //! ```
 
 #[path = "../examples/cli/task.rs"]
 mod task;
 
-use std::{hint::black_box, time::Duration};
+use std::{env, hint::black_box, path::Path, time::Duration};
 
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 use clip_adapter::{
-    AdapterConfig, ClipAdapter, DeviceSpec, FeatureSet, Fitted, Method, Run, Support, TipAdapter, ZeroShot,
+    AdapterConfig, ClipAdapter, ClipBackbone, DeviceSpec, FeatureSet, Fitted, Method, Run, Support, TipAdapter, ZeroShot,
     methods::{self, Ratio},
 };
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -29,6 +31,9 @@ fn benches(criterion: &mut Criterion) {
         fit_100_classes(criterion, &spec, &device);
         tip_grid(criterion, &spec, &device);
         evaluate(criterion, &spec, &device);
+        if let Some(folder) = env::var_os("CLIP_ADAPTER_BACKBONE") {
+            encode(criterion, &spec, &device, Path::new(&folder));
+        }
     }
 }
 
@@ -118,6 +123,25 @@ fn evaluate(criterion: &mut Criterion, spec: &DeviceSpec, device: &Device) {
     group.throughput(Throughput::Elements(10_000)).sample_size(10);
     group.bench_function(format!("n10000_c1000_d{DIM}"), |bencher| {
         bencher.iter(|| black_box(model.evaluate(&test).expect("a report")));
+    });
+}
+
+/// The image tower on a batch of 16, and 1,000 prompts from sentences to embeddings.
+fn encode(criterion: &mut Criterion, spec: &DeviceSpec, device: &Device, folder: &Path) {
+    let clip = ClipBackbone::from_pretrained(folder, device).expect("a checkpoint");
+    let side = clip.preprocess().crop;
+    let pixels = Tensor::<4>::ones([16, 3, side, side], device);
+    let texts: Vec<String> = (0..1000).map(|index| format!("a photo of a thing of kind {index}.")).collect();
+    let mut group = criterion.benchmark_group(format!("{spec}/encode"));
+    group.sample_size(10);
+    group.throughput(Throughput::Elements(16)).bench_function("images_b16", |bencher| {
+        bencher.iter(|| {
+            black_box(clip.image_embeddings(pixels.clone()));
+            device.sync().expect("the device to finish");
+        });
+    });
+    group.throughput(Throughput::Elements(1000)).bench_function("texts_1000", |bencher| {
+        bencher.iter(|| black_box(clip.encode_texts(&texts).expect("embeddings")));
     });
 }
 
