@@ -34,7 +34,8 @@ struct Arguments {
     /// Files of the format clip-features/1, or folders of them
     #[arg(long, value_name = "PATH", num_args = 1.., required = true)]
     features: Vec<PathBuf>,
-    /// `all`, or methods with settings, such as clip-adapter:ratio=0.8:epochs=50
+    /// `all`, of which ensemble takes longest, eight fits of clip-adapter; or methods with settings, such as
+    /// clip-adapter:ratio=0.8:epochs=50
     #[arg(long, value_name = "METHODS", value_delimiter = ',', default_value = "all")]
     methods: Vec<String>,
     /// Training images of each class

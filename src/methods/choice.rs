@@ -47,6 +47,8 @@ pub(crate) struct Chosen<T> {
 pub(crate) struct Trial<T> {
     pub settings: T,
     pub right: usize,
+    /// The sum of the probabilities of the right answers, where that was asked for.
+    pub expected: Option<f64>,
 }
 
 impl<T> Chosen<T> {
@@ -57,8 +59,28 @@ impl<T> Chosen<T> {
 
     /// The part of the images that a candidate had right, in percent.
     pub fn accuracy(&self, trial: &Trial<T>) -> f64 {
-        100.0 * trial.right as f64 / self.images.max(1) as f64
+        self.percent(trial.right as f64)
     }
+
+    /// The part of the images that a candidate is expected to have right, in percent.
+    pub fn expected(&self, trial: &Trial<T>) -> Option<f64> {
+        trial.expected.map(|expected| self.percent(expected))
+    }
+
+    fn percent(&self, right: f64) -> f64 {
+        100.0 * right / self.images.max(1) as f64
+    }
+}
+
+/// The logits of every image and its label.
+pub(super) fn rows<'a>(logits: &'a [f32], labels: &'a [usize]) -> impl Iterator<Item = (&'a [f32], usize)> {
+    let classes = logits.len() / labels.len().max(1);
+    logits.chunks_exact(classes.max(1)).zip(labels.iter().copied())
+}
+
+/// How many answers are right.
+pub(super) fn right(logits: &[f32], labels: &[usize]) -> usize {
+    rows(logits, labels).filter(|(row, label)| argmax(row) == *label).count()
 }
 
 /// Keeps the best candidate: more right answers are better, and of as many the lower negative log-likelihood.
@@ -77,14 +99,13 @@ impl<'a, T: Clone> Choice<'a, T> {
 
     /// Compares a candidate by its logits, one row a label.
     pub fn consider(&mut self, candidate: T, logits: &[f32]) {
-        let classes = logits.len() / self.labels.len().max(1);
-        let rows = || logits.chunks_exact(classes.max(1)).zip(self.labels);
-        let right = rows().filter(|(row, label)| argmax(row) == **label).count();
-        self.tried.push(Trial { settings: candidate.clone(), right });
+        let right = right(logits, self.labels);
+        self.tried.push(Trial { settings: candidate.clone(), right, expected: None });
         if self.best.as_ref().is_some_and(|(_, best, _)| right < *best) {
             return; // most candidates end here, before the costly logarithms
         }
-        let nll: f64 = rows().map(|(row, &label)| log_sum_exp(row) - f64::from(row[label])).sum();
+        let nll: f64 =
+            rows(logits, self.labels).map(|(row, label)| log_sum_exp(row) - f64::from(row[label])).sum();
         if self.best.as_ref().is_none_or(|(_, best, lowest)| right > *best || nll < *lowest) {
             self.best = Some((candidate, right, nll));
         }
@@ -117,7 +138,7 @@ mod tests {
         choice.consider("one right, surely", &[99.0, 0.0, 99.0, 98.0]);
         let chosen = choice.chosen().unwrap();
         assert_eq!((chosen.best, chosen.images, chosen.tried.len()), ("both right, surely", 2, 5));
-        assert_eq!(chosen.tried[0], Trial { settings: "one right", right: 1 });
+        assert_eq!(chosen.tried[0], Trial { settings: "one right", right: 1, expected: None });
         assert_eq!(chosen.accuracy(&chosen.tried[0]), 50.0);
         assert_eq!(Choice::<&str>::new(&[0, 1]).best(), None);
     }

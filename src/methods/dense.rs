@@ -2,7 +2,7 @@
 
 use faer::{Mat, Side, linalg::solvers::Llt};
 
-use crate::{Error, Result, features::Embeddings};
+use crate::{Error, Result, TextClassifier, features::Embeddings};
 
 /// Embeddings scaled to unit length: `[rows, dim]`.
 pub(crate) fn unit_rows(embeddings: &Embeddings) -> Mat<f64> {
@@ -11,6 +11,11 @@ pub(crate) fn unit_rows(embeddings: &Embeddings) -> Mat<f64> {
     Mat::from_fn(embeddings.rows(), embeddings.dim(), |row, column| {
         f64::from(embeddings.row(row)[column]) / norms[row]
     })
+}
+
+/// `s f W^T` of every image: `[images, classes]`.
+pub(crate) fn zero_shot_logits(images: &Embeddings, classes: &TextClassifier) -> Mat<f64> {
+    unit_rows(images) * unit_rows(classes.weights()).transpose() * classes.logit_scale()
 }
 
 /// Replaces every row of logits by its softmax and gives back the `log sum_c exp(l_c)` of each.

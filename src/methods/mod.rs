@@ -21,6 +21,7 @@ mod monitor;
 mod optimiser;
 mod proker;
 mod prolip;
+mod proposal;
 mod range;
 mod registry;
 mod rla;

@@ -17,6 +17,8 @@ const KERNEL: &str = "kernel.";
 /// What was chosen for each member, and why.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Found {
+    /// How unsure zero-shot is of the shots, in nats.
+    pub unsure: f64,
     /// None where there were too many shots.
     pub proker: Option<Chosen<Regression>>,
     pub gda: Chosen<Gda>,
@@ -85,11 +87,18 @@ impl Fitted for FittedAutoAdapter {
         }
     }
 
-    /// A sentence, and of each member its settings, the number of held-out images and how many percent of them
-    /// every weight had right: `{"why", "proker": {"settings", "held_out", "tried"}, "gda": ..}`.
+    /// A sentence, how unsure zero-shot is of the shots in nats, and of each member its settings, the number of
+    /// held-out images, and how many percent of them every weight that was considered had right and was expected
+    /// to have right: `{"why", "unsure", "proker": {"settings", "held_out", "tried"}, "gda": ..}`. The first one
+    /// considered is 0, zero-shot; it is reported, but taken only by Gaussians that stand alone.
     fn chosen(&self) -> Value {
-        let Found { proker, gda } = &self.found;
-        json!({ "why": self.found.why(), "proker": proker.as_ref().map(evidence), "gda": evidence(gda) })
+        let Found { unsure, proker, gda } = &self.found;
+        json!({
+            "why": self.found.why(&self.settings),
+            "unsure": unsure,
+            "proker": proker.as_ref().map(evidence),
+            "gda": evidence(gda),
+        })
     }
 
     fn save(&self, path: &Path) -> Result<()> {
@@ -110,41 +119,56 @@ impl Fitted for FittedAutoAdapter {
 
 impl Found {
     /// One sentence for a person.
-    fn why(&self) -> String {
-        let zero_shot = |regression: &Regression| regression.weight == 0.0;
-        let (members, proker) = match &self.proker {
-            Some(proker) => ("the mean of proker and gda", outcome("proker", proker, zero_shot)),
-            None => ("gda alone, as there are more shots than `most_shots`", None),
+    fn why(&self, settings: &AutoAdapter) -> String {
+        let unsure = format!("zero-shot is unsure of the shots by {:.3} nats", self.unsure);
+        let gda = Member { name: Gda::NAME, given: settings.gda.alpha.is_some(), unsure: self.unsure };
+        let gda = gda.why(&self.gda, |gda| gda.alpha == Some(0.0));
+        let Some(proker) = &self.proker else {
+            return format!("gda alone, as there are more shots than `most_shots`; {unsure}; {gda}");
         };
-        let gda = outcome("gda", &self.gda, |gda| gda.alpha == Some(0.0));
-        let outcomes: Vec<String> = proker.into_iter().chain(gda).collect();
-        if outcomes.is_empty() {
-            return format!(
-                "{members}; no weight was chosen by held-out shots: both were given, or fewer than half of the \
-                 classes have a second shot"
-            );
-        }
-        format!("{members}; right of the held-out images: {}", outcomes.join("; "))
+        let member =
+            Member { name: ProKeR::NAME, given: settings.proker.weight.is_some(), unsure: self.unsure };
+        let proker = member.why(proker, |regression| regression.weight == 0.0);
+        format!("the mean of proker and gda; {unsure}; {proker}; {gda}")
     }
 }
 
-/// What a member made of the images that were held out, if any were, beside zero-shot.
-fn outcome<T: PartialEq>(
-    name: &str,
-    chosen: &Chosen<T>,
-    is_zero_shot: impl Fn(&T) -> bool,
-) -> Option<String> {
-    let accuracy = |kind: &dyn Fn(&T) -> bool| {
-        chosen.tried.iter().find(|trial| kind(&trial.settings)).map(|trial| chosen.accuracy(trial))
-    };
-    let best = accuracy(&|settings| *settings == chosen.best)?;
-    let before =
-        accuracy(&is_zero_shot).map(|before| format!(", zero-shot {before:.1} %")).unwrap_or_default();
-    Some(format!("{name} {best:.1} % of {}{before}", chosen.images))
+/// What there is to say of a member beside what was chosen.
+struct Member {
+    name: &'static str,
+    given: bool,
+    unsure: f64,
+}
+
+impl Member {
+    /// Where its weight comes from, and what it made of the images that were held out, if any were.
+    fn why<T: PartialEq>(&self, chosen: &Chosen<T>, is_zero_shot: impl Fn(&T) -> bool) -> String {
+        let Self { name, given, unsure } = *self;
+        let accuracy = |kind: &dyn Fn(&T) -> bool| {
+            chosen.tried.iter().find(|trial| kind(&trial.settings)).map(|trial| chosen.accuracy(trial))
+        };
+        if let Some(best) = accuracy(&|settings| *settings == chosen.best) {
+            let before = accuracy(&is_zero_shot).map(|before| format!(", zero-shot {before:.1} %"));
+            let before = before.unwrap_or_default();
+            return format!("{name} has {best:.1} % of {} held-out images right{before}", chosen.images);
+        }
+        if given {
+            format!("the weight of {name} was given")
+        } else if unsure == 0.0 {
+            format!("{name} adds nothing")
+        } else {
+            format!("{name} has half of its proposed weight, as nothing could be held out")
+        }
+    }
 }
 
 fn evidence<T: Serialize>(chosen: &Chosen<T>) -> Value {
-    let tried = chosen.tried.iter();
-    let tried = tried.map(|trial| json!({ "settings": trial.settings, "accuracy": chosen.accuracy(trial) }));
+    let tried = chosen.tried.iter().map(|trial| {
+        json!({
+            "settings": trial.settings,
+            "accuracy": chosen.accuracy(trial),
+            "expected": chosen.expected(trial),
+        })
+    });
     json!({ "settings": chosen.best, "held_out": chosen.images, "tried": tried.collect::<Vec<_>>() })
 }

@@ -1,4 +1,5 @@
 mod gaussians;
+mod held_out;
 
 use std::path::Path;
 
@@ -6,12 +7,16 @@ use burn::tensor::{Device, Tensor};
 use faer::Mat;
 use serde::{Deserialize, Serialize};
 
-use self::gaussians::{Gaussians, Prior};
+use self::{
+    gaussians::{Gaussians, Prior},
+    held_out::HeldOut,
+};
 use super::{
     Fitted, Method, Run, check_fit,
-    choice::{Choice, Chosen, ROTATIONS, folds},
+    choice::{Choice, Chosen},
     dense::{row_major, unit_rows},
     linear_head::LinearHead,
+    proposal::{NearChoice, Proposal},
 };
 use crate::{Error, Fingerprint, Result, Support, TextClassifier, adapter::AdapterFile};
 
@@ -93,25 +98,46 @@ impl Gda {
             return Ok(Chosen::given(*self));
         }
         let prior = Prior::new(classes, self.text_shots, support.set());
-        let text = unit_rows(classes.weights()); // [classes, dim]
-        let (mut labels, mut zero_shot, mut gaussian) = (Vec::new(), Vec::new(), Vec::new());
-        for (kept, held_out) in &folds(support, ROTATIONS) {
-            let images = held_out.embeddings();
-            labels.extend_from_slice(held_out.labels());
-            zero_shot.extend(row_major(&(unit_rows(images) * text.transpose())));
-            gaussian.extend(row_major(&Gaussians::estimate(kept, &prior)?.scores(images)));
+        let held_out = HeldOut::new(support, classes, &prior)?;
+        if held_out.labels.is_empty() {
+            return Ok(Chosen::given(self.weighted(otherwise / prior.scale())));
         }
-        if labels.is_empty() {
-            return Ok(Chosen::given(Self { alpha: Some(otherwise / prior.scale()), ..*self }));
-        }
-        let scale = classes.logit_scale() as f32;
-        let mut choice = Choice::new(&labels);
+        let mut choice = Choice::new(&held_out.labels);
         for alpha in ALPHAS {
-            let logits =
-                zero_shot.iter().zip(&gaussian).map(|(zero, score)| scale * zero + alpha as f32 * score);
-            choice.consider(Self { alpha: Some(alpha), ..*self }, &logits.collect::<Vec<f32>>());
+            choice.consider(self.weighted(alpha), &held_out.logits(alpha));
         }
         Ok(choice.chosen().unwrap_or_else(|| Chosen::given(*self)))
+    }
+
+    /// Itself with a weight near the one that is proposed for Gaussians beside the identity.
+    pub(super) fn choose_near(
+        &self,
+        support: &Support,
+        classes: &TextClassifier,
+        proposal: Proposal,
+    ) -> Result<Chosen<Self>> {
+        if self.alpha.is_some() {
+            return Ok(Chosen::given(*self));
+        }
+        let prior = Prior::new(classes, self.text_shots, support.set());
+        let proposal = proposal.beside(prior.scale());
+        let unconfirmed = Chosen::given(self.weighted(proposal.unconfirmed()));
+        if proposal.is_zero() {
+            return Ok(unconfirmed);
+        }
+        let held_out = HeldOut::new(support, classes, &prior)?;
+        if held_out.labels.is_empty() {
+            return Ok(unconfirmed);
+        }
+        let mut choice = NearChoice::new(&held_out.labels, proposal);
+        for alpha in proposal.weights() {
+            choice.consider(self.weighted(alpha), alpha, &held_out.logits(alpha));
+        }
+        Ok(choice.chosen().unwrap_or(unconfirmed))
+    }
+
+    fn weighted(&self, alpha: f64) -> Self {
+        Self { alpha: Some(alpha), ..*self }
     }
 }
 

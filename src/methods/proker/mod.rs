@@ -11,6 +11,7 @@ use super::{
     choice::{Choice, Chosen, ROTATIONS, hold_outs},
     dense::row_major,
     kernel_head::KernelHead,
+    proposal::{NearChoice, Proposal},
 };
 use crate::{Error, FeatureSet, Fingerprint, Result, Support, TextClassifier, adapter::AdapterFile};
 
@@ -21,7 +22,7 @@ const WEIGHTS: [f64; 12] = [0.0, 0.5, 1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0, 30.0,
 
 /// What stands where nothing can be left out: what does best when one shot a class of the larger support sets
 /// of four data sets is fitted and the others are scored.
-pub(super) const DEFAULTS: Regression = Regression { beta: 5.0, lambda: 0.1, weight: 10.0 };
+const DEFAULTS: Regression = Regression { beta: 5.0, lambda: 0.1, weight: 10.0 };
 
 /// ProKeR: kernel ridge regression on what zero-shot CLIP leaves to be explained.
 ///
@@ -86,56 +87,84 @@ impl ProKeR {
         }
     }
 
-    /// The settings in force, of which those not given are chosen, or taken from `otherwise` where there is
-    /// nothing to choose by.
-    pub(super) fn choose(
+    /// The settings in force with a weight near the one that is proposed; a weight that is given stays.
+    pub(super) fn choose_near(
         &self,
         support: &Support,
         classes: &TextClassifier,
-        otherwise: Regression,
+        proposal: Proposal,
     ) -> Result<Chosen<Regression>> {
-        self.choose_for(&Problem::new(support.set(), classes), support.set(), otherwise)
+        let (set, problem) = (support.set(), Problem::new(support.set(), classes));
+        if self.weight.is_some() {
+            return self.choose(&problem, set);
+        }
+        let unconfirmed = self.or(Regression { weight: proposal.unconfirmed(), ..DEFAULTS });
+        let groups = groups(set);
+        if groups.is_empty() || proposal.is_zero() {
+            return Ok(unconfirmed);
+        }
+        let labels = problem.labels_of(&groups);
+        let mut choice = NearChoice::new(&labels, proposal);
+        self.try_each(&problem, &groups, &proposal.weights(), |settings, logits| {
+            choice.consider(settings, settings.weight, logits);
+        })?;
+        Ok(choice.chosen().unwrap_or(unconfirmed))
     }
 
-    fn choose_for(
-        &self,
-        problem: &Problem,
-        set: &FeatureSet,
-        otherwise: Regression,
-    ) -> Result<Chosen<Regression>> {
-        let Self { beta, lambda, weight } = *self;
-        let otherwise = Chosen::given(Regression {
-            beta: beta.unwrap_or(otherwise.beta),
-            lambda: lambda.unwrap_or(otherwise.lambda),
-            weight: weight.unwrap_or(otherwise.weight),
-        });
-        let groups: Vec<Vec<usize>> =
-            hold_outs(set, ROTATIONS).into_iter().map(|(held_out, _)| held_out).collect();
-        if groups.is_empty() || (beta.is_some() && lambda.is_some() && weight.is_some()) {
+    /// The settings in force, of which those not given are chosen.
+    fn choose(&self, problem: &Problem, set: &FeatureSet) -> Result<Chosen<Regression>> {
+        let otherwise = self.or(DEFAULTS);
+        let groups = groups(set);
+        if groups.is_empty() || (self.beta.is_some() && self.lambda.is_some() && self.weight.is_some()) {
             return Ok(otherwise);
         }
-        let rows = groups.concat();
-        let labels: Vec<usize> = rows.iter().map(|&row| problem.labels[row]).collect();
-        let tried = |setting: Option<f64>, grid: &[f64]| setting.map_or(grid.to_vec(), |value| vec![value]);
-        let (betas, lambdas, weights) =
-            (tried(beta, &BETAS), tried(lambda, &LAMBDAS), tried(weight, &WEIGHTS));
-        let classes = problem.zero_shot.ncols();
+        let labels = problem.labels_of(&groups);
         let mut choice = Choice::new(&labels);
+        let weights = self.weight.map_or(WEIGHTS.to_vec(), |weight| vec![weight]);
+        self.try_each(problem, &groups, &weights, |settings, logits| choice.consider(settings, logits))?;
+        Ok(choice.chosen().unwrap_or(otherwise))
+    }
+
+    /// The settings in force without a choice.
+    fn or(&self, otherwise: Regression) -> Chosen<Regression> {
+        Chosen::given(Regression {
+            beta: self.beta.unwrap_or(otherwise.beta),
+            lambda: self.lambda.unwrap_or(otherwise.lambda),
+            weight: self.weight.unwrap_or(otherwise.weight),
+        })
+    }
+
+    /// Hands over all settings with these weights, and the logits of the groups, each left out in turn.
+    fn try_each(
+        &self,
+        problem: &Problem,
+        groups: &[Vec<usize>],
+        weights: &[f64],
+        mut consider: impl FnMut(Regression, &[f32]),
+    ) -> Result<()> {
+        let tried = |setting: Option<f64>, grid: &[f64]| setting.map_or(grid.to_vec(), |value| vec![value]);
+        let (betas, lambdas) = (tried(self.beta, &BETAS), tried(self.lambda, &LAMBDAS));
+        let (rows, classes) = (groups.concat(), problem.zero_shot.ncols());
         for &beta in &betas {
             for &lambda in &lambdas {
-                let left_out = problem.left_out(beta, lambda, &groups)?;
-                for &weight in &weights {
+                let left_out = problem.left_out(beta, lambda, groups)?;
+                for &weight in weights {
                     let logit = |at: usize| {
                         let (row, class) = (at / classes, at % classes);
                         (problem.zero_shot[(rows[row], class)] + weight * left_out[(row, class)]) as f32
                     };
                     let logits: Vec<f32> = (0..rows.len() * classes).map(logit).collect();
-                    choice.consider(Regression { beta, lambda, weight }, &logits);
+                    consider(Regression { beta, lambda, weight }, &logits);
                 }
             }
         }
-        Ok(choice.chosen().unwrap_or(otherwise))
+        Ok(())
     }
+}
+
+/// The shots that are left out together.
+fn groups(set: &FeatureSet) -> Vec<Vec<usize>> {
+    hold_outs(set, ROTATIONS).into_iter().map(|(held_out, _)| held_out).collect()
 }
 
 /// The settings in force.
@@ -201,7 +230,7 @@ impl Method for ProKeR {
         check_fit(support, classes)?;
         self.validate()?;
         let problem = Problem::new(support.set(), classes);
-        let found = self.choose_for(&problem, support.set(), DEFAULTS)?.best;
+        let found = self.choose(&problem, support.set())?.best;
         let values = problem.solve(found.beta, found.lambda)?;
         let shape = [values.nrows(), values.ncols()];
         let values = Tensor::from_data(TensorData::new(row_major(&values), shape), run.device());

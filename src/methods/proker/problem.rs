@@ -5,12 +5,12 @@ use faer::{
 
 use crate::{
     FeatureSet, Result, TextClassifier,
-    methods::dense::{cholesky, softmax_rows, unit_rows},
+    methods::dense::{cholesky, softmax_rows, unit_rows, zero_shot_logits},
 };
 
 /// What is regressed on what.
 pub(super) struct Problem<'a> {
-    pub labels: &'a [usize],
+    labels: &'a [usize],
     weights: Vec<f64>,
     cosines: Mat<f64>,       // F F^T, [shots, shots]
     pub zero_shot: Mat<f64>, // s F W^T, [shots, classes]
@@ -21,7 +21,7 @@ impl<'a> Problem<'a> {
     pub fn new(set: &'a FeatureSet, classes: &TextClassifier) -> Self {
         let images = unit_rows(set.embeddings());
         let cosines = &images * images.transpose();
-        let zero_shot = &images * unit_rows(classes.weights()).transpose() * classes.logit_scale();
+        let zero_shot = zero_shot_logits(set.embeddings(), classes);
         let mut targets = zero_shot.clone();
         softmax_rows(&mut targets);
         for (row, &label) in set.labels().iter().enumerate() {
@@ -30,6 +30,11 @@ impl<'a> Problem<'a> {
         }
         let weights = set.image_weights();
         Self { labels: set.labels(), weights, cosines, zero_shot, targets }
+    }
+
+    /// The labels of all groups, one group after the other.
+    pub fn labels_of(&self, groups: &[Vec<usize>]) -> Vec<usize> {
+        groups.iter().flatten().map(|&row| self.labels[row]).collect()
     }
 
     /// `K + lambda I`, in which a shot that weighs more is pulled less.

@@ -1,0 +1,35 @@
+use super::gaussians::{Gaussians, Prior};
+use crate::{
+    Result, Support, TextClassifier,
+    methods::{
+        choice::{ROTATIONS, folds},
+        dense::{row_major, zero_shot_logits},
+    },
+};
+
+/// What zero-shot CLIP and Gaussians say of images that were held out of the estimate.
+pub(super) struct HeldOut {
+    pub labels: Vec<usize>,
+    zero_shot: Vec<f32>, // [images, classes]
+    gaussian: Vec<f32>,
+}
+
+impl HeldOut {
+    /// Of all that can be held out, fold after fold; empty where nothing can.
+    pub fn new(support: &Support, classes: &TextClassifier, prior: &Prior) -> Result<Self> {
+        let (mut labels, mut zero_shot, mut gaussian) = (Vec::new(), Vec::new(), Vec::new());
+        for (kept, held_out) in &folds(support, ROTATIONS) {
+            let images = held_out.embeddings();
+            labels.extend_from_slice(held_out.labels());
+            zero_shot.extend(row_major(&zero_shot_logits(images, classes)));
+            gaussian.extend(row_major(&Gaussians::estimate(kept, prior)?.scores(images)));
+        }
+        Ok(Self { labels, zero_shot, gaussian })
+    }
+
+    /// The logits of all images at a weight of the Gaussians.
+    pub fn logits(&self, alpha: f64) -> Vec<f32> {
+        let pairs = self.zero_shot.iter().zip(&self.gaussian);
+        pairs.map(|(zero_shot, score)| zero_shot + alpha as f32 * score).collect()
+    }
+}
