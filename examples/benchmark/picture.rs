@@ -10,8 +10,8 @@ use plotters::{
 };
 
 use crate::{
-    Outcome,
-    table::{accuracies, blocks, distinct, mean_and_deviation},
+    summary::{accuracies, blocks, methods, shots, spread},
+    trial::Outcome,
 };
 
 const PANEL: (u32, u32) = (420, 300);
@@ -31,7 +31,7 @@ const COLOURS: [RGBColor; 7] = [
 /// Draws all panels, two a row, with one legend below.
 pub fn draw(outcomes: &[Outcome]) -> String {
     let blocks = blocks(outcomes);
-    let methods = distinct(outcomes.iter().map(|outcome| outcome.method.as_str()));
+    let methods = methods(outcomes);
     let columns = blocks.len().min(2) as u32;
     let rows = blocks.len().div_ceil(2) as u32;
     let legend = LEGEND_ROW * methods.len() as u32 + 16;
@@ -54,11 +54,11 @@ type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Drawn<'a> = Result<(), DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>>;
 
 fn draw_panel<'a>(area: &Area<'a>, outcomes: &[Outcome], block: &str, methods: &[&str]) -> Drawn<'a> {
-    let shots = distinct(outcomes.iter().map(|outcome| outcome.shots));
+    let shots = shots(outcomes);
     let lines: Vec<Vec<(f64, f64)>> = methods
         .iter()
         .map(|method| {
-            let mean = |shots| mean_and_deviation(&accuracies(outcomes, block, method, shots)).0;
+            let mean = |shots| spread(&accuracies(outcomes, block, method, shots)).mean;
             shots.iter().map(|&shots| ((shots as f64).log2(), mean(shots))).collect()
         })
         .collect();

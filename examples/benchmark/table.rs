@@ -1,77 +1,80 @@
-//! Outcomes as text: a block a data set, a row a method, a column a number of shots.
+//! Outcomes as text, all of it Markdown.
 
-use std::{collections::BTreeSet, fmt::Write};
+use std::fmt::Write;
 
-use crate::Outcome;
+use crate::{
+    summary::{MEAN, Spread, Summary, accuracies as accuracies_of, blocks, methods, shots, spread},
+    trial::Outcome,
+};
 
-/// The name of the block and panel that averages over data sets.
-pub const MEAN: &str = "mean over data sets";
-
-/// Mean and standard deviation of accuracies, in percent.
-pub fn mean_and_deviation(values: &[f64]) -> (f64, f64) {
-    let count = values.len() as f64;
-    let mean = values.iter().sum::<f64>() / count;
-    let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (count - 1.0).max(1.0);
-    (mean, variance.sqrt())
-}
-
-/// Values without repetition, in the order they first come.
-pub fn distinct<T: PartialEq>(values: impl Iterator<Item = T>) -> Vec<T> {
-    values.fold(Vec::new(), |mut seen, value| {
-        if !seen.contains(&value) {
-            seen.push(value);
-        }
-        seen
-    })
-}
-
-/// Accuracies of one method at some shots, one a seed. For the mean, each seed's is averaged over the data sets.
-pub fn accuracies(outcomes: &[Outcome], dataset: &str, method: &str, shots: usize) -> Vec<f64> {
-    let seeds: BTreeSet<u64> = outcomes.iter().map(|outcome| outcome.seed).collect();
-    seeds
-        .into_iter()
-        .filter_map(|seed| {
-            let values: Vec<f64> = outcomes
-                .iter()
-                .filter(|outcome| outcome.method == method && outcome.shots == shots && outcome.seed == seed)
-                .filter(|outcome| dataset == MEAN || outcome.dataset == dataset)
-                .map(|outcome| outcome.accuracy)
-                .collect();
-            (!values.is_empty()).then(|| mean_and_deviation(&values).0)
-        })
-        .collect()
-}
-
-/// The data sets, followed by their mean if there are several.
-pub fn blocks(outcomes: &[Outcome]) -> Vec<&str> {
-    let mut blocks = distinct(outcomes.iter().map(|outcome| outcome.dataset.as_str()));
-    if blocks.len() > 1 {
-        blocks.push(MEAN);
+impl Spread {
+    fn in_words(self, decimals: usize) -> String {
+        format!("{:.decimals$} ± {:.decimals$}", self.mean, self.deviation)
     }
-    blocks
 }
 
-/// The table as Markdown.
-pub fn render(outcomes: &[Outcome]) -> String {
-    let methods = distinct(outcomes.iter().map(|outcome| outcome.method.as_str()));
-    let shots = distinct(outcomes.iter().map(|outcome| outcome.shots));
+/// A block a data set, a row a method, a column a number of shots.
+pub fn accuracies(outcomes: &[Outcome]) -> String {
+    let shots = shots(outcomes);
     let Some(first) = outcomes.first() else { return String::new() };
     let mut text =
         format!("Accuracy in percent, mean and standard deviation over seeds, {} protocol\n", first.protocol);
     for block in blocks(outcomes) {
-        let _ = write!(text, "\n| {block} |");
-        for shots in &shots {
-            let _ = write!(text, " {shots} shot{} |", if *shots == 1 { "" } else { "s" });
-        }
-        let _ = writeln!(text, "\n| --- |{}", " ---: |".repeat(shots.len()));
-        for method in &methods {
+        let _ = writeln!(text, "\n| {block} |{}", columns(&shots));
+        let _ = writeln!(text, "| --- |{}", " ---: |".repeat(shots.len()));
+        for method in methods(outcomes) {
             let _ = write!(text, "| {method} |");
             for &shots in &shots {
-                let (mean, deviation) = mean_and_deviation(&accuracies(outcomes, block, method, shots));
-                let _ = write!(text, " {mean:.2} ± {deviation:.2} |");
+                let accuracy = spread(&accuracies_of(outcomes, block, method, shots));
+                let _ = write!(text, " {} |", accuracy.in_words(2));
             }
             text.push('\n');
         }
     }
     text
+}
+
+/// A row a data set, a number of shots and a method; a column a measure.
+pub fn measures(summary: &Summary) -> String {
+    let mut text =
+        "\n| data set | shots | method | accuracy, % | macro F1, % | ECE, % | fit, s |\n".to_owned();
+    text.push_str("| --- | ---: | --- | ---: | ---: | ---: | ---: |\n");
+    for cell in &summary.cells {
+        let _ = write!(text, "| {} | {} | {} |", cell.dataset, cell.shots, cell.method);
+        for measure in [cell.accuracy, cell.macro_f1, cell.ece] {
+            let _ = write!(text, " {} |", measure.in_words(2));
+        }
+        let _ = writeln!(text, " {} |", cell.fit_seconds.in_words(3));
+    }
+    text.push('\n');
+    text
+}
+
+/// A row a method: mean accuracies over data sets and seeds, its mean rank, and how long it fits the most shots.
+pub fn overview(outcomes: &[Outcome], summary: &Summary) -> String {
+    let (shots, blocks) = (shots(outcomes), blocks(outcomes));
+    let (Some(first), Some(most)) = (outcomes.first(), shots.iter().copied().max()) else {
+        return String::new();
+    };
+    let all = blocks.last().copied().unwrap_or(MEAN); // of one data set, that one
+    let mut text = format!("Accuracy in percent, {all}, {} protocol\n\n", first.protocol);
+    let _ = writeln!(text, "| method |{} mean rank | fit at {most}, s |", columns(&shots));
+    let _ = writeln!(text, "| --- |{}", " ---: |".repeat(shots.len() + 2));
+    for rank in &summary.ranks {
+        let _ = write!(text, "| {} |", rank.method);
+        for cell in shots.iter().filter_map(|&shots| summary.cell(all, &rank.method, shots)) {
+            let _ = write!(text, " {:.2} |", cell.accuracy.mean);
+        }
+        let _ = write!(text, " {:.2} |", rank.rank);
+        if let Some(cell) = summary.cell(all, &rank.method, most) {
+            let _ = write!(text, " {:.3} |", cell.fit_seconds.mean);
+        }
+        text.push('\n');
+    }
+    text
+}
+
+fn columns(shots: &[usize]) -> String {
+    let column = |shots: &usize| format!(" {shots} shot{} |", if *shots == 1 { "" } else { "s" });
+    shots.iter().map(column).collect()
 }

@@ -1,5 +1,7 @@
 //! The examples as commands: what they print, and how they fail.
 
+mod benchmark;
+
 use std::{
     env, fs,
     path::{Path, PathBuf},
@@ -57,64 +59,6 @@ fn few_shot_writes_its_result_and_its_adapter() {
     }
     assert!(out["fit_seconds"].as_f64().unwrap() > 0.0);
     assert!(adapter.exists());
-}
-
-#[test]
-fn benchmark_writes_a_table_json_and_a_picture() {
-    let folder = tempfile::tempdir().unwrap();
-    feature_file(folder.path());
-    let (out, svg) = (folder.path().join("out.json"), folder.path().join("out.svg"));
-    let output = run(
-        "benchmark",
-        &[
-            "--features",
-            folder.path().to_str().unwrap(),
-            "--shots",
-            "1,2",
-            "--seeds",
-            "1,2",
-            "--methods",
-            "zero-shot,clip-adapter:ratio=0.6:epochs=5",
-            "--json",
-            out.to_str().unwrap(),
-            "--svg",
-            svg.to_str().unwrap(),
-        ],
-    );
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let table = String::from_utf8(output.stdout).unwrap();
-    assert!(table.contains("| minerals | 1 shot | 2 shots |"), "{table}");
-    assert_eq!(json(&out).as_array().unwrap().len(), 8);
-    assert!(fs::read_to_string(svg).unwrap().contains("</svg>"));
-}
-
-#[test]
-fn the_oracle_is_labelled_and_never_worse_than_a_ratio_of_its_grid() {
-    let folder = tempfile::tempdir().unwrap();
-    let features = feature_file(folder.path());
-    let run_with = |protocol: &str, method: &str| {
-        let out = folder.path().join("out.json");
-        let arguments = [
-            "--features",
-            features.to_str().unwrap(),
-            "--shots",
-            "2",
-            "--seeds",
-            "1",
-            "--methods",
-            method,
-            "--protocol",
-            protocol,
-            "--json",
-            out.to_str().unwrap(),
-        ];
-        assert!(run("benchmark", &arguments).status.success());
-        json(&out)[0].clone()
-    };
-    let oracle = run_with("oracle", "clip-adapter:epochs=5");
-    let fixed = run_with("validation-free", "clip-adapter:epochs=5:ratio=0.8");
-    assert_eq!(oracle["protocol"], "oracle");
-    assert!(oracle["accuracy"].as_f64() >= fixed["accuracy"].as_f64());
 }
 
 /// From pixels to an adapter, with a tiny random CLIP: the path, not the accuracy.

@@ -10,6 +10,7 @@ mod calibration;
 mod clip_adapter;
 mod commands;
 mod devices;
+mod edges;
 mod extract;
 mod feature_file;
 mod hostile;
