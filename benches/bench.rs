@@ -15,7 +15,8 @@ use std::{env, hint::black_box, path::Path, time::Duration};
 
 use burn::tensor::{Device, Tensor};
 use clip_adapter::{
-    AdapterConfig, ClipAdapter, ClipBackbone, DeviceSpec, FeatureSet, Fitted, Method, Run, Support, TipAdapter, ZeroShot,
+    AdapterConfig, ClipAdapter, ClipBackbone, DeviceSpec, FeatureSet, Fitted, Method, Run, Support,
+    TipAdapter, ZeroShot,
     methods::{self, Ratio},
 };
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};

@@ -26,7 +26,7 @@ use crate::{
 ///
 /// With few-shot validation images both are searched on those, and the settings are not used: 200 values of
 /// `beta` and 20 of `alpha`, each from 0.1 to 13. The authors' code has a range for each data set; this is
-/// the one for DTD. Of settings that get as many right, at most 16, spread evenly in the order of the grid, are
+/// the one for DTD. Of settings that get as many right, at most four, spread evenly in the order of the grid, are
 /// compared by their negative log-likelihood, and the lowest is taken.
 ///
 /// # Examples

@@ -1,6 +1,8 @@
+use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
+
 use super::gaussians::{Gaussians, Prior};
 use crate::{
-    Result, Support, TextClassifier,
+    FeatureSet, Result, Support, TextClassifier,
     methods::{
         choice::{ROTATIONS, folds},
         dense::{row_major, zero_shot_logits},
@@ -18,11 +20,16 @@ impl HeldOut {
     /// Of all that can be held out, fold after fold; empty where nothing can.
     pub fn new(support: &Support, classes: &TextClassifier, prior: &Prior) -> Result<Self> {
         let (mut labels, mut zero_shot, mut gaussian) = (Vec::new(), Vec::new(), Vec::new());
-        for (kept, held_out) in &folds(support, ROTATIONS) {
+        let folds = folds(support, ROTATIONS);
+        let score = |(kept, held_out): &(FeatureSet, FeatureSet)| -> Result<_> {
             let images = held_out.embeddings();
+            Ok((zero_shot_logits(images, classes), Gaussians::estimate(kept, prior)?.scores(images)))
+        };
+        let scores = folds.par_iter().map(score).collect::<Result<Vec<_>>>()?;
+        for ((_, held_out), (zero, scores)) in folds.iter().zip(scores) {
             labels.extend_from_slice(held_out.labels());
-            zero_shot.extend(row_major(&zero_shot_logits(images, classes)));
-            gaussian.extend(row_major(&Gaussians::estimate(kept, prior)?.scores(images)));
+            zero_shot.extend(row_major(&zero));
+            gaussian.extend(row_major(&scores));
         }
         Ok(Self { labels, zero_shot, gaussian })
     }

@@ -20,6 +20,9 @@ const BETAS: [f64; 3] = [1.0, 5.0, 20.0];
 const LAMBDAS: [f64; 5] = [1e-3, 0.01, 0.1, 1.0, 10.0];
 const WEIGHTS: [f64; 12] = [0.0, 0.5, 1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0, 30.0, 50.0, 100.0];
 
+/// Settings are chosen on so many shots at most: the cost of a candidate grows with their cube.
+const MOST_SHOTS: usize = 640;
+
 /// What stands where nothing can be left out: what does best when one shot a class of the larger support sets
 /// of four data sets is fitted and the others are scored.
 const DEFAULTS: Regression = Regression { beta: 5.0, lambda: 0.1, weight: 10.0 };
@@ -43,7 +46,7 @@ const DEFAULTS: Regression = Regression { beta: 5.0, lambda: 0.1, weight: 10.0 }
 /// leave out one shot alone would favour settings that look no further than the shots of the same class. The
 /// settings with the most right are taken, and of those the ones with the lowest negative log-likelihood. Where
 /// fewer than half of the classes have a second shot there is nothing to choose by: `beta` is 5, `lambda` 0.1
-/// and `weight` 10.
+/// and `weight` 10. Of more than 640 shots the first of each class, 640 in all, are chosen on; all are fitted.
 ///
 /// # Examples
 /// ```
@@ -162,6 +165,22 @@ impl ProKeR {
     }
 }
 
+/// The first shots of every class, or of every so many classes, that together are no more than
+/// [`MOST_SHOTS`].
+fn sample(set: &FeatureSet) -> FeatureSet {
+    let counts = set.class_counts();
+    let seen = counts.iter().filter(|&&count| count > 0).count();
+    let each = (MOST_SHOTS / seen).max(2);
+    let every = (seen * each).div_ceil(MOST_SHOTS);
+    let mut taken = vec![0; counts.len()];
+    let mut take = |row: &usize| {
+        let class = set.labels()[*row];
+        taken[class] += 1;
+        class % every == 0 && taken[class] <= each
+    };
+    set.select(&(0..set.len()).filter(|row| take(row)).collect::<Vec<_>>())
+}
+
 /// The shots that are left out together.
 fn groups(set: &FeatureSet) -> Vec<Vec<usize>> {
     hold_outs(set, ROTATIONS).into_iter().map(|(held_out, _)| held_out).collect()
@@ -230,7 +249,12 @@ impl Method for ProKeR {
         check_fit(support, classes)?;
         self.validate()?;
         let problem = Problem::new(support.set(), classes);
-        let found = self.choose(&problem, support.set())?.best;
+        let found = if support.set().len() > MOST_SHOTS {
+            let few = sample(support.set());
+            self.choose(&Problem::new(&few, classes), &few)?.best
+        } else {
+            self.choose(&problem, support.set())?.best
+        };
         let values = problem.solve(found.beta, found.lambda)?;
         let shape = [values.nrows(), values.ncols()];
         let values = Tensor::from_data(TensorData::new(row_major(&values), shape), run.device());
