@@ -158,7 +158,7 @@ fn write(
     let opened = opened.collect::<Result<Vec<_>>>()?;
     let classes = splits[0].1.class_names();
     let dataset = arguments.images.file_name().unwrap_or_default().to_string_lossy();
-    let file = FeatureFile::new(dataset, clip.text_classifier(classes, &prompts)?);
+    let file = FeatureFile::new(dataset, clip.text_classifier(classes, prompts)?);
     let named: Vec<_> = splits.iter().map(|(split, _)| split.as_str()).zip(&opened).collect();
     file.write_with(out, &named)?;
     let images: usize = opened.iter().map(Store::len).sum();

@@ -35,7 +35,7 @@
 //! | [`features`] | embeddings with labels, extraction, the text classifier, few-shot draws, the feature file |
 //! | [`adapter`] | [`Adapter`] and [`ResidualFusion`], Burn modules that compose with any other |
 //! | [`evaluate`] | accuracy, F1, calibration, the protocol, the report |
-//! | [`methods`] | one trait, one file a method: [`ClipAdapter`], [`TipAdapter`], [`Gda`], [`ProKeR`] and others |
+//! | [`methods`] | one trait, one file a method: [`AutoAdapter`], [`ClipAdapter`], [`TipAdapter`] and others |
 //!
 //! # What never happens
 //!
@@ -46,7 +46,7 @@
 //!
 //! # Crate features
 //!
-//! Each adds devices, and none changes what another computes; [`DeviceSpec`] names them.
+//! All but the last add devices, and none changes what another computes; [`DeviceSpec`] names them.
 //!
 //! - `flex` (default): Burn's portable CPU backend, pure Rust.
 //! - `ndarray`: Burn's older CPU backend, which Burn deprecates; an independent check of the numbers.
@@ -55,6 +55,7 @@
 //! - `cuda`: NVIDIA GPUs. The build downloads a prebuilt LLVM from GitHub.
 //! - `tch`: LibTorch 2.9.0 on CPUs, NVIDIA and Apple GPUs; which Burn deprecates too.
 //! - `fusion`, `autotune`: faster on GPUs, and wrong in places upstream; off unless asked for.
+//! - `hub`: checkpoints by `org/name` from the Hugging Face hub.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]

@@ -107,10 +107,10 @@ fn benchmark(arguments: &Arguments) -> Result<()> {
             "summary": summary.cells,
             "ranks": summary.ranks,
         });
-        fitting::write(path, &format!("{whole:#}\n"))?;
+        fitting::write(path, format!("{whole:#}\n"))?;
     }
     if let Some(path) = &arguments.svg {
-        fitting::write(path, &picture::draw(&outcomes))?;
+        fitting::write(path, picture::draw(&outcomes))?;
     }
     Ok(())
 }

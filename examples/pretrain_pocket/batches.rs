@@ -49,7 +49,7 @@ pub struct Batches<'a> {
 pub fn is_for_validation(style: usize, emoji: usize) -> bool {
     // Knuth's multiplicative hash spreads neighbours.
     let mixed = (emoji as u64 * 31 + style as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    (mixed >> 33) % VALIDATION == 0
+    (mixed >> 33).is_multiple_of(VALIDATION)
 }
 
 impl<'a> Batches<'a> {

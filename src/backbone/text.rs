@@ -44,8 +44,8 @@ impl TextTransformer {
         checkpoint.tensor(names.token, self.token.val())?;
         checkpoint.tensor(names.position, self.position.val())?;
         checkpoint.norm(names.final_norm, &self.final_norm)?;
-        let blocks = self.blocks.iter().enumerate();
-        blocks.map(|(index, block)| block.store(checkpoint, &Layout::HuggingFace.text_block(index))).collect()
+        let mut blocks = self.blocks.iter().enumerate();
+        blocks.try_for_each(|(index, block)| block.store(checkpoint, &Layout::HuggingFace.text_block(index)))
     }
 
     /// Token ids to the end tokens' features `[texts, width]`, before the projection.

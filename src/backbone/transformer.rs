@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     checkpoint::Checkpoint,
-    flex::activate,
+    flex::{activate, can_activate},
     weights::{BlockNames, Weights},
 };
 use crate::Result;
@@ -24,7 +24,7 @@ pub enum TowerActivation {
 
 impl TowerActivation {
     fn forward(self, x: Tensor<3>) -> Tensor<3> {
-        activate(x, self).unwrap_or_else(|x| self.forward_in_tensors(x))
+        if can_activate(&x) { activate(x, self) } else { self.forward_in_tensors(x) }
     }
 
     pub(super) fn forward_in_tensors(self, x: Tensor<3>) -> Tensor<3> {

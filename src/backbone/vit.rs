@@ -56,10 +56,9 @@ impl VisionTransformer {
         checkpoint.tensor(names.position, self.position.val())?;
         checkpoint.norm(names.pre_norm, &self.pre_norm)?;
         checkpoint.norm(names.post_norm, &self.post_norm)?;
-        let blocks = self.blocks.iter().enumerate();
+        let mut blocks = self.blocks.iter().enumerate();
         blocks
-            .map(|(index, block)| block.store(checkpoint, &Layout::HuggingFace.vision_block(index)))
-            .collect()
+            .try_for_each(|(index, block)| block.store(checkpoint, &Layout::HuggingFace.vision_block(index)))
     }
 
     /// Pixels `[batch, 3, side, side]` to the class token's feature `[batch, width]`, before the projection.

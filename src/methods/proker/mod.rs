@@ -176,7 +176,7 @@ fn sample(set: &FeatureSet) -> FeatureSet {
     let mut take = |row: &usize| {
         let class = set.labels()[*row];
         taken[class] += 1;
-        class % every == 0 && taken[class] <= each
+        class.is_multiple_of(every) && taken[class] <= each
     };
     set.select(&(0..set.len()).filter(|row| take(row)).collect::<Vec<_>>())
 }

@@ -6,10 +6,15 @@ use super::slots::{LANES, Lanes};
 /// the same logit the first one counts, as in `argmax`.
 pub(super) fn wins(alphas: &[f32], zero_shot: &[f32], cached: &[f32], label: usize) -> Range<usize> {
     let line = (zero_shot[label], cached[label]);
+    // The classes around the label one by one, all others in whole lanes.
+    let start = label / LANES * LANES;
+    let end = (start + LANES).min(zero_shot.len());
     let mut before = Bounds::new(line, f32::INFINITY);
-    before.narrow(&zero_shot[..label], &cached[..label]);
+    before.narrow(&zero_shot[..start], &cached[..start]);
+    before.narrow(&zero_shot[start..label], &cached[start..label]);
     let mut behind = Bounds::new(line, f32::NEG_INFINITY);
-    behind.narrow(&zero_shot[label + 1..], &cached[label + 1..]);
+    behind.narrow(&zero_shot[label + 1..end], &cached[label + 1..end]);
+    behind.narrow(&zero_shot[end..], &cached[end..]);
     let ((above, below), (from, to)) = (before.tightest(), behind.tightest());
     let start = alphas.partition_point(|&alpha| if above >= from { alpha <= above } else { alpha < from });
     let end = alphas.partition_point(|&alpha| if below <= to { alpha < below } else { alpha <= to });

@@ -49,7 +49,7 @@ pub(super) struct TipGrid<'a> {
     betas: Steps,
     alphas: Steps,
     labels: &'a [usize],
-    zero_shot: Vec<f32>,  // [images, classes]
+    zero_shot: Vec<f32>,  // [images, classes in whole lanes]
     affinities: Vec<f32>, // [images, shots]
     cache: Slots,
 }
@@ -65,7 +65,8 @@ impl<'a> TipGrid<'a> {
         labels: &'a [usize],
     ) -> Result<Self> {
         let cache = Slots::new(&host(head.values())?, head.classes().class_names().len());
-        let (zero_shot, affinities) = (host(zero_shot)?, host(affinities)?);
+        let zero_shot = in_whole_lanes(&host(zero_shot)?, cache.classes);
+        let affinities = host(affinities)?;
         Ok(Self { betas, alphas, labels, zero_shot, affinities, cache })
     }
 
@@ -141,10 +142,11 @@ impl<'a> TipGrid<'a> {
     }
 
     fn zero_shot(&self, image: usize) -> &[f32] {
-        &self.zero_shot[image * self.cache.classes..][..self.cache.classes]
+        let width = self.cache.groups.len() * LANES;
+        &self.zero_shot[image * width..][..width]
     }
 
-    /// Shows what the cache says of an image, `[classes]`, for each of the first `count` values of `beta` in turn.
+    /// Shows what the cache says of an image, `[classes]` in whole lanes, for each of the first `count` values of `beta` in turn.
     fn sweep(&self, image: usize, count: usize, mut show: impl FnMut(usize, &[f32])) {
         let kernel = |beta: f64| self.kernel(image, beta);
         let mut start = kernel(self.betas.first);
@@ -155,11 +157,18 @@ impl<'a> TipGrid<'a> {
             let mut weights = start.clone();
             for beta in first..(first + BLOCK).min(count) {
                 self.cache.add_up(&mut weights, &step, &mut sums);
-                show(beta, &sums[..self.cache.classes]);
+                show(beta, &sums);
             }
             multiply(&mut start, &leap);
         }
     }
+}
+
+/// Rows `[images, classes]` with further classes that no image ever is of.
+fn in_whole_lanes(zero_shot: &[f32], classes: usize) -> Vec<f32> {
+    let further = classes.next_multiple_of(LANES) - classes;
+    let row = |row: &[f32]| [row, &vec![f32::NEG_INFINITY; further]].concat();
+    zero_shot.chunks_exact(classes).flat_map(row).collect()
 }
 
 /// At most [`FINALISTS`] of the settings, evenly spread, with the first.
@@ -225,7 +234,7 @@ mod tests {
                 betas: STEPS[0],
                 alphas: STEPS[1],
                 labels: &self.labels,
-                zero_shot: self.zero_shot.clone(),
+                zero_shot: in_whole_lanes(&self.zero_shot, CLASSES),
                 affinities: self.affinities.clone(),
                 cache: Slots::new(&self.values, CLASSES),
             }
@@ -291,7 +300,7 @@ mod tests {
         let (task, mut compared) = (Task::new(), 0);
         task.grid().sweep(5, 200, |beta, cached| {
             let expected = task.cached(STEPS[0].value(beta));
-            for (&found, expected) in cached.iter().zip(&expected[5 * CLASSES..]) {
+            for (&found, expected) in cached.iter().zip(&expected[5 * CLASSES..6 * CLASSES]) {
                 approx::assert_relative_eq!(f64::from(found), *expected, max_relative = 1e-5);
                 compared += 1;
             }

@@ -92,7 +92,7 @@ fn lp_plus_plus(method: &LpPlusPlus, support: &Support, classes: &TextClassifier
             seen += 1.0;
         }
     }
-    let mut alpha = vec![250.0 * means / seen; 8];
+    let mut alpha = [250.0 * means / seen; 8];
     let mut velocity = vec![vec![0.0; 64]; 8];
     for iteration in 1..=method.iterations {
         let mut slopes = vec![vec![0.0; 64]; 8];

@@ -55,8 +55,11 @@ fn rla_is_the_reference_on_1024_dimensions() {
     is_the_reference(test, &["whurs19_rn50"], row, "rla", &json!({}));
 }
 
+/// Methods with their accuracies at 1 and 4 shots.
+type Methods = [(&'static str, [f64; 2]); 4];
+
 /// What the defaults reached in PyTorch at 1 and 4 shots, means over the recorded draws 1 to 3.
-const REACHED: [(&str, [(&str, [f64; 2]); 4]); 4] = [
+const REACHED: [(&str, Methods); 4] = [
     (
         "whurs19_vitb32",
         [
