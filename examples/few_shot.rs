@@ -145,7 +145,7 @@ fn few_shot(arguments: &Arguments) -> Result<()> {
             zero_shot_accuracy: before.accuracy,
             report,
         };
-        fitting::write(path, &format!("{:#}\n", serde_json::json!(outcome)))?;
+        fitting::write(path, format!("{:#}\n", serde_json::json!(outcome)))?;
     }
     Ok(())
 }

@@ -101,7 +101,7 @@ fn compare(arguments: &Arguments) -> Result<()> {
             "backbone": name, "precision": precision.to_string(), "batch": batch, "threads": threads,
             "method": arguments.method, "settings": settings, "devices": rows,
         });
-        fitting::write(path, &format!("{outcome:#}\n"))?;
+        fitting::write(path, format!("{outcome:#}\n"))?;
     }
     Ok(())
 }

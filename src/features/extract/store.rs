@@ -20,14 +20,14 @@ use crate::{Error, FeatureFile, Result, archive::PutFloats, features::Embeddings
 /// Write a feature file of any number of images in constant memory:
 /// ```no_run
 /// use burn::tensor::Device;
-/// use clip_adapter::{ClipBackbone, FeatureFile, input::ImageFolder};
+/// use clip_adapter::{ClipBackbone, FeatureFile, Prompts, input::ImageFolder};
 /// use clip_adapter::features::{ExtractOptions, Store, fill_store};
 ///
 /// let clip = ClipBackbone::from_pretrained("path/to/clip-vit-base-patch32", &Device::flex())?;
 /// let photos = ImageFolder::open("photos")?;
 /// fill_store(&[&clip], &photos, ExtractOptions::default().store("photos.store"))?;
 /// let store = Store::open(&["photos.store"], clip.identity(), &photos)?;
-/// let classes = clip.text_classifier(photos.class_names(), &["a photo of a {}."])?;
+/// let classes = clip.text_classifier(photos.class_names(), &Prompts::default())?;
 /// FeatureFile::new("photos", classes).write_with("photos.safetensors", &[("train", &store)])?;
 /// # Ok::<(), clip_adapter::Error>(())
 /// ```
