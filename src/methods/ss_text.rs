@@ -8,8 +8,9 @@ use super::{
     Fitted, Method, Run, check_fit,
     dense::{row_major, unit_rows},
     linear_head::LinearHead,
+    range,
 };
-use crate::{Error, FeatureSet, Fingerprint, Result, Support, TextClassifier, adapter::AdapterFile};
+use crate::{FeatureSet, Fingerprint, Result, Support, TextClassifier, adapter::AdapterFile};
 
 /// SS-Text: every class weight is its text moved towards its images, the further the more of them there are.
 ///
@@ -56,12 +57,9 @@ impl SsText {
     /// Checks every setting against its range.
     ///
     /// # Errors
-    /// [`Error::Setting`] for the first one outside.
+    /// [`Error::Setting`](crate::Error::Setting) for the first one outside.
     pub fn validate(&self) -> Result<()> {
-        if self.tau.is_finite() && self.tau > 0.0 {
-            return Ok(());
-        }
-        Err(Error::setting("tau", "above 0", self.tau))
+        range::positive("tau", self.tau)
     }
 
     /// `s normalise(w_c)` of every class: `[classes, dim]`.
@@ -107,8 +105,8 @@ impl FittedSsText {
     /// as if the shots had been fitted with all classes from the beginning.
     ///
     /// # Errors
-    /// [`Error::Fingerprint`] if `classes` are of another backbone, [`Error::Dim`] if they have another
-    /// width, and [`Error::Data`] if one of the present classes is not among them.
+    /// [`Error::Fingerprint`](crate::Error::Fingerprint) if `classes` are of another backbone, [`Error::Dim`](crate::Error::Dim) if they have another
+    /// width, and [`Error::Data`](crate::Error::Data) if one of the present classes is not among them.
     pub fn with_classes(&self, classes: &TextClassifier) -> Result<Self> {
         Ok(Self { settings: self.settings, head: self.head.with_classes(classes)? })
     }

@@ -7,11 +7,11 @@ use super::{
     Fitted, Method, Run, check_fit,
     extension::places,
     kernel_head::KernelHead,
+    range,
     tip_grid::{Steps, TipGrid},
 };
 use crate::{
-    Error, FeatureSet, Fingerprint, Result, Support, TextClassifier, adapter::AdapterFile,
-    features::normalise,
+    FeatureSet, Fingerprint, Result, Support, TextClassifier, adapter::AdapterFile, features::normalise,
 };
 
 /// Tip-Adapter: the shots as a cache that is looked up by likeness, without training.
@@ -61,15 +61,10 @@ impl TipAdapter {
     /// Checks every setting against its range.
     ///
     /// # Errors
-    /// [`Error::Setting`] for the first one outside.
+    /// [`Error::Setting`](crate::Error::Setting) for the first one outside.
     pub fn validate(&self) -> Result<()> {
-        if !(self.alpha.is_finite() && self.alpha >= 0.0) {
-            return Err(Error::setting("alpha", "0 or more", self.alpha));
-        }
-        if !(self.beta.is_finite() && self.beta > 0.0) {
-            return Err(Error::setting("beta", "above 0", self.beta));
-        }
-        Ok(())
+        range::not_negative("alpha", self.alpha)?;
+        range::positive("beta", self.beta)
     }
 
     /// The best of the grid on `validation`. What the images have in common with the shots is computed once.
@@ -110,7 +105,7 @@ impl FittedTipAdapter {
     /// looked at.
     ///
     /// # Errors
-    /// [`Error::Data`] or [`Error::Dim`] if the classes or the width of `support` are others.
+    /// [`Error::Data`](crate::Error::Data) or [`Error::Dim`](crate::Error::Dim) if the classes or the width of `support` are others.
     ///
     /// # Examples
     /// ```
@@ -134,8 +129,8 @@ impl FittedTipAdapter {
     /// until [`with_more`](Self::with_more) brings images of them.
     ///
     /// # Errors
-    /// [`Error::Fingerprint`] if `classes` are of another backbone, [`Error::Dim`] if they have another
-    /// width, and [`Error::Data`] if one of the present classes is not among them.
+    /// [`Error::Fingerprint`](crate::Error::Fingerprint) if `classes` are of another backbone, [`Error::Dim`](crate::Error::Dim) if they have another
+    /// width, and [`Error::Data`](crate::Error::Data) if one of the present classes is not among them.
     pub fn with_classes(&self, classes: &TextClassifier) -> Result<Self> {
         let places = places(self.classes(), classes)?;
         // A new class takes the column behind the last one, which holds zeros.

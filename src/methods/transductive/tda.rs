@@ -4,6 +4,7 @@ use crate::{
     Error, Result, TextClassifier,
     evaluate::{argmax, log_softmax},
     features::Embeddings,
+    methods::range,
 };
 
 /// TDA: a classifier that learns from the stream of images it classifies, without labels or training.
@@ -85,14 +86,10 @@ impl Tda {
     /// [`Error::Setting`] for the first one outside.
     pub fn validate(&self) -> Result<()> {
         for (name, value) in [("alpha", self.alpha), ("negative_alpha", self.negative_alpha)] {
-            if !(value.is_finite() && value >= 0.0) {
-                return Err(Error::setting(name, "0 or more", value));
-            }
+            range::not_negative(name, value)?;
         }
         for (name, value) in [("beta", self.beta), ("negative_beta", self.negative_beta)] {
-            if !(value.is_finite() && value > 0.0) {
-                return Err(Error::setting(name, "above 0", value));
-            }
+            range::positive(name, value)?;
         }
         let [low, high] = self.entropy;
         if low.is_nan() || high.is_nan() || low > high {

@@ -10,7 +10,7 @@ use crate::{
     Error, Result, Support,
     evaluate::{Logits, log_normalise, log_softmax},
     features::Embeddings,
-    methods::dense::unit_rows,
+    methods::{dense::unit_rows, range},
 };
 
 /// What the mixture's log likelihood is divided by, and how often assignments are passed on between two updates
@@ -83,9 +83,7 @@ impl TransClip {
     /// [`Error::Setting`] for the first one outside.
     pub fn validate(&self) -> Result<()> {
         for (name, value) in [("lambda", self.lambda), ("shot_weight", self.shot_weight)] {
-            if !(value.is_finite() && value >= 0.0) {
-                return Err(Error::setting(name, "0 or more", value));
-            }
+            range::not_negative(name, value)?;
         }
         Ok(())
     }
