@@ -70,6 +70,7 @@ pub mod features;
 mod fingerprint;
 pub mod input;
 pub mod methods;
+mod vector;
 
 pub use adapter::{Activation, Adapter, AdapterConfig, ResidualFusion, ResidualFusionConfig};
 pub use backbone::ClipBackbone;

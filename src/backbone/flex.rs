@@ -1,5 +1,5 @@
-//! What the towers do differently on Flex, Burn's CPU backend: one part of the batch a thread, and the
-//! non-linearity as one pass that the compiler turns into vector instructions.
+//! What the towers do differently on Flex, Burn's CPU backend: one part of the batch a thread, and what is not a
+//! product as one pass that the compiler turns into the widest vector instructions there are.
 //!
 //! Threads inside a product wait for each other at the end of each; threads with an image each do not.
 
@@ -9,6 +9,7 @@ use burn::tensor::{DType, Device, Tensor};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::TowerActivation;
+use crate::vector::widest;
 
 /// Whether tensors of this device are Flex's, and so already in this process's memory.
 pub(super) fn is_flex(device: &Device) -> bool {
@@ -68,31 +69,89 @@ impl fmt::Debug for Lanes {
     }
 }
 
-/// Whether [`activate`] may stand for the tensor's own operations: not on other devices, while gradients are recorded,
-/// and in half precision.
-pub(super) fn can_activate(x: &Tensor<3>) -> bool {
+/// Whether what follows may stand for the tensor's own operations: not on other devices, while gradients are
+/// recorded, and in half precision.
+pub(super) fn is_plain<const D: usize>(x: &Tensor<D>) -> bool {
     is_flex(&x.device()) && !x.is_autodiff() && x.dtype() == DType::F32
 }
 
 /// The non-linearity in one pass over memory.
 pub(super) fn activate(x: Tensor<3>, activation: TowerActivation) -> Tensor<3> {
+    in_place(x, |values| match activation {
+        TowerActivation::QuickGelu => values.iter_mut().for_each(|x| *x = quick_gelu(*x)),
+        TowerActivation::Gelu => values.iter_mut().for_each(|x| *x = gelu(*x)),
+    })
+}
+
+/// `softmax(q k^T / sqrt(head)) v`, in which a causal query sees the keys up to its own place.
+///
+/// # Shapes
+/// - `queries`: `[batch, heads, count, head]`
+/// - `keys`, `values`: `[batch, heads, tokens, head]`
+/// - returns: `[batch, heads, count, head]`
+pub(super) fn attend(queries: Tensor<4>, keys: Tensor<4>, values: Tensor<4>, causal: bool) -> Tensor<4> {
+    let [_, _, count, head] = queries.dims();
+    let tokens = keys.dims()[2];
+    let scale = (head as f32).sqrt().recip();
+    let scores = queries.matmul(keys.swap_dims(2, 3)); // [batch, heads, count, tokens]
+    let weights = in_place(scores, |scores| {
+        for (row, scores) in scores.chunks_exact_mut(tokens).enumerate() {
+            let seen = if causal { row % count + 1 } else { tokens };
+            let (seen, hidden) = scores.split_at_mut(seen);
+            softmax(seen, scale);
+            hidden.fill(0.0);
+        }
+    });
+    weights.matmul(values)
+}
+
+/// Changes the numbers of a tensor where they are, with the instructions of the processor that it runs on.
+fn in_place<const D: usize>(x: Tensor<D>, change: impl FnOnce(&mut [f32])) -> Tensor<D> {
     let device = x.device();
     let mut data = x.into_data(); // moves the memory, unless somebody else holds it too
     if let Ok(values) = data.as_mut_slice::<f32>() {
-        match activation {
-            TowerActivation::QuickGelu => values.iter_mut().for_each(|x| *x = quick_gelu(*x)),
-            TowerActivation::Gelu => values.iter_mut().for_each(|x| *x = gelu(*x)),
-        }
+        widest(
+            #[inline(always)]
+            || change(values),
+        );
     }
     Tensor::from_data(data, &device)
 }
 
+/// How many numbers the passes below take at once. Sums depend on it, and so it is the same on every processor.
+const LANES: usize = 16;
+
+/// `softmax(scale x)` in place.
+#[inline(always)]
+fn softmax(x: &mut [f32], scale: f32) {
+    let larger = |a: f32, b: f32| if a > b { a } else { b };
+    let most = fold(x, f32::NEG_INFINITY, larger);
+    x.iter_mut().for_each(|x| *x = exp(scale * (*x - most)));
+    let part = fold(x, 0.0, |a, b| a + b).recip();
+    x.iter_mut().for_each(|x| *x *= part);
+}
+
+/// Folds in [`LANES`] lanes, and then the lanes.
+#[inline(always)]
+fn fold(x: &[f32], first: f32, join: impl Fn(f32, f32) -> f32) -> f32 {
+    let (whole, rest) = x.as_chunks::<LANES>();
+    let mut lanes = [first; LANES];
+    for values in whole {
+        for (lane, &value) in lanes.iter_mut().zip(values) {
+            *lane = join(*lane, value);
+        }
+    }
+    lanes.iter().chain(rest).fold(first, |a, &b| join(a, b))
+}
+
 /// `x sigmoid(1.702 x)`.
+#[inline(always)]
 fn quick_gelu(x: f32) -> f32 {
     x / (1.0 + exp(-1.702 * x))
 }
 
 /// `x Phi(x)`, in which `erf` is formula 7.1.26 of Abramowitz and Stegun, off by at most 1.5e-7.
+#[inline(always)]
 fn gelu(x: f32) -> f32 {
     let z = x.abs() * std::f32::consts::FRAC_1_SQRT_2;
     let t = 1.0 / (1.0 + 0.327_591_1 * z);
@@ -102,6 +161,7 @@ fn gelu(x: f32) -> f32 {
 }
 
 /// `e^x` to about 2e-7 relative, without a branch or a call, so that loops over it become vector instructions.
+#[inline(always)]
 fn exp(x: f32) -> f32 {
     /// Adding it leaves the nearest integer in the low bits of the mantissa.
     const ROUND: f32 = 12_582_912.0;
@@ -119,6 +179,8 @@ fn exp(x: f32) -> f32 {
 
 #[cfg(test)]
 mod tests {
+    use burn::tensor::{module::attention, ops::AttentionModuleOptions};
+
     use super::*;
 
     fn samples() -> impl Iterator<Item = f32> {
@@ -144,6 +206,27 @@ mod tests {
             let there = activation.forward_in_tensors(x.clone());
             let difference = (here - there).abs().max().into_scalar::<f32>();
             assert!(difference < 2e-6, "{activation:?}: {difference}");
+        }
+    }
+
+    #[test]
+    fn attention_is_burns() {
+        let device = Device::flex();
+        device.seed(5);
+        for (causal, tokens, count) in [(false, 50, 50), (false, 17, 1), (true, 33, 33), (true, 7, 1)] {
+            let random = |rows: usize| {
+                Tensor::<4>::random([2, 3, rows, 8], burn::tensor::Distribution::Normal(0.0, 3.0), &device)
+            };
+            let (queries, keys, values) = (random(count), random(tokens), random(tokens));
+            let here = attend(queries.clone(), keys.clone(), values.clone(), causal);
+            // Burn masks causally from the end, and a last block's first queries stand at the beginning.
+            let mask = (causal && count < tokens)
+                .then(|| Tensor::<4>::ones([2, 3, count, tokens], &device).triu(1).bool());
+            let options =
+                AttentionModuleOptions { is_causal: causal && mask.is_none(), ..Default::default() };
+            let there = attention(queries, keys, values, mask, None, options);
+            let difference = (here - there).abs().max().into_scalar::<f32>();
+            assert!(difference < 2e-6, "{causal} {tokens} {count}: {difference}");
         }
     }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     checkpoint::Checkpoint,
-    flex::{activate, can_activate},
+    flex::{activate, attend, is_plain},
     weights::{BlockNames, Weights},
 };
 use crate::Result;
@@ -24,7 +24,7 @@ pub enum TowerActivation {
 
 impl TowerActivation {
     fn forward(self, x: Tensor<3>) -> Tensor<3> {
-        if can_activate(&x) { activate(x, self) } else { self.forward_in_tensors(x) }
+        if is_plain(&x) { activate(x, self) } else { self.forward_in_tensors(x) }
     }
 
     pub(super) fn forward_in_tensors(self, x: Tensor<3>) -> Tensor<3> {
@@ -109,8 +109,12 @@ impl Block {
         let qkv = qkv.permute([2, 0, 3, 1, 4]); // [3, batch, heads, tokens, head]
         let part = |index: usize| -> Tensor<4> { qkv.clone().narrow(0, index, 1).squeeze_dim(0) };
         let queries = part(0).narrow(2, 0, count);
-        let options = AttentionModuleOptions { is_causal: self.causal, ..Default::default() };
-        let mixed = attention(queries, part(1), part(2), None, None, options); // [batch, heads, count, head]
+        let mixed = if is_plain(&queries) {
+            attend(queries, part(1), part(2), self.causal)
+        } else {
+            let options = AttentionModuleOptions { is_causal: self.causal, ..Default::default() };
+            attention(queries, part(1), part(2), None, None, options)
+        }; // [batch, heads, count, head]
         self.out.forward(mixed.swap_dims(1, 2).reshape([batch, count, width]))
     }
 }

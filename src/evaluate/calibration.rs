@@ -10,6 +10,12 @@ const HIGHEST: f64 = 100.0;
 /// Newton's steps; about six are needed.
 const STEPS: usize = 100;
 
+/// Inverse temperatures, evenly spread in their logarithm, that are tried before the best is made exact.
+const GRID: usize = 97;
+
+/// Narrowings of the interval around the best of the grid, by the golden section each.
+const NARROWINGS: usize = 40;
+
 /// Temperature scaling: one number that makes probabilities as sure as they are right.
 ///
 /// `p = softmax(l / T)` with the `T` of the least negative log-likelihood on labelled images that nothing was
@@ -18,6 +24,15 @@ const STEPS: usize = 100;
 ///
 /// It lowers the negative log-likelihood. The calibration error follows where it has room to: that of perfectly
 /// calibrated probabilities is not 0 on a finite set, but about 4 percent on 940 images of 47 classes.
+/// [`fit_brier`](Self::fit_brier) takes the `T` of the least Brier score instead, which a few confident mistakes
+/// weigh less in.
+///
+/// CLIP ViT-B/16's zero-shot logits, fitted on one half and scored on the other, means over 100 halves:
+///
+/// | 15-bin ECE in percent | as it is | `fit` | `fit_brier` |
+/// | --- | ---: | ---: | ---: |
+/// | EuroSAT, 4,050 images a half | ECE_E0 | ECE_E1 | ECE_E2 |
+/// | DTD, 940 images a half | ECE_D0 | ECE_D1 | ECE_D2 |
 ///
 /// # Examples
 /// ```
@@ -46,6 +61,28 @@ impl TemperatureScaling {
     pub fn fit(logits: &Logits, labels: &[usize]) -> Result<Self> {
         logits.check_labels(labels)?;
         let inverse = minimise(|inverse| derivatives(logits, labels, inverse));
+        Ok(Self { temperature: 1.0 / inverse })
+    }
+
+    /// Finds the temperature of the least Brier score: the mean of `sum_c (p_c - y_c)^2` with `y` the one-hot label
+    /// (Brier, 1950). The images must be others than were fitted.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if there is no image, not one label an image, or a label that is no class.
+    ///
+    /// # Examples
+    /// ```
+    /// use clip_adapter::evaluate::{Logits, TemperatureScaling};
+    ///
+    /// // With two classes it is where the likelihood has it: as sure as right, three times out of four.
+    /// let logits = Logits::new([10.0, 0.0].repeat(4), 2)?;
+    /// let scaling = TemperatureScaling::fit_brier(&logits, &[0, 0, 0, 1])?;
+    /// approx::assert_abs_diff_eq!(scaling.temperature(), 10.0 / 3f64.ln(), epsilon = 1e-5);
+    /// # Ok::<(), clip_adapter::Error>(())
+    /// ```
+    pub fn fit_brier(logits: &Logits, labels: &[usize]) -> Result<Self> {
+        logits.check_labels(labels)?;
+        let inverse = least(|inverse| brier(logits, labels, inverse));
         Ok(Self { temperature: 1.0 / inverse })
     }
 
@@ -89,6 +126,47 @@ fn derivatives(logits: &Logits, labels: &[usize], inverse: f64) -> (f64, f64) {
         curvature += second / sum - mean * mean;
     }
     (slope, curvature)
+}
+
+/// The Brier score at an inverse temperature, summed over the images.
+fn brier(logits: &Logits, labels: &[usize], inverse: f64) -> f64 {
+    let of = |(row, &label): (&[f32], &usize)| {
+        let largest = f64::from(row.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+        let weight = |logit: f32| (inverse * (f64::from(logit) - largest)).exp();
+        let (sum, squares) = row.iter().fold((0.0, 0.0), |(sum, squares), &logit| {
+            let weight = weight(logit);
+            (sum + weight, squares + weight * weight)
+        });
+        squares / (sum * sum) - 2.0 * weight(row[label]) / sum + 1.0
+    };
+    logits.rows().zip(labels).map(of).sum()
+}
+
+/// The inverse temperature at which a function that may have several valleys is least: the best of a grid, and then
+/// the golden section between its neighbours. Of equals the one nearest to 1 is taken.
+fn least(function: impl Fn(f64) -> f64) -> f64 {
+    let (low, high) = ((1.0 / HIGHEST).ln(), (1.0 / LOWEST).ln());
+    let at = |index: usize| low + (high - low) * index as f64 / (GRID - 1) as f64;
+    let from_middle = |index: &usize| index.abs_diff(GRID / 2);
+    let best = (0..GRID)
+        .map(|index| (index, function(at(index).exp())))
+        .min_by(|(a, x), (b, y)| x.total_cmp(y).then(from_middle(a).cmp(&from_middle(b))))
+        .map_or(GRID / 2, |(index, _)| index);
+    let (mut from, mut to) = (at(best.saturating_sub(1)), at((best + 1).min(GRID - 1)));
+    let inner = |from: f64, to: f64| {
+        let part = (to - from) * (5f64.sqrt() - 1.0) / 2.0;
+        (to - part, from + part)
+    };
+    for _ in 0..NARROWINGS {
+        let (left, right) = inner(from, to);
+        if function(left.exp()) <= function(right.exp()) {
+            to = right;
+        } else {
+            from = left;
+        }
+    }
+    let (middle, grid) = (f64::midpoint(from, to).exp(), at(best).exp());
+    if function(middle) < function(grid) { middle } else { grid }
 }
 
 /// The minimum of a convex function of the inverse temperature, from its derivatives: Newton's steps, and
@@ -181,6 +259,29 @@ mod tests {
         assert_eq!(temperature(&[3.0, 0.0, 0.0, 2.0], &[1, 0]), HIGHEST);
         assert_eq!(temperature(&[3.0, 3.0, 0.0, 0.0], &[1, 0]), 1.0);
         assert_eq!(temperature(&[1e4, 0.0], &[0]), 1.0, "as likely as can be");
+    }
+
+    #[test]
+    fn the_least_brier_score_is_found_at_bounds_and_between() {
+        let fit = |values: &[f32], labels: &[usize]| {
+            let logits = Logits::new(values.to_vec(), 2).unwrap();
+            TemperatureScaling::fit_brier(&logits, labels).unwrap().temperature()
+        };
+        approx::assert_relative_eq!(fit(&[0.03, 0.0, 0.0, 0.02], &[0, 1]), LOWEST, max_relative = 1e-9);
+        approx::assert_relative_eq!(fit(&[3.0, 0.0, 0.0, 2.0], &[1, 0]), HIGHEST, max_relative = 1e-9);
+        assert_eq!(fit(&[3.0, 3.0, 0.0, 0.0], &[1, 0]), 1.0, "it says nothing");
+        // 0.9 sure of 3 of 4, and 0.6 of 1 of 2: both bins pull, and the score is flat there.
+        let logits = Logits::new([[2.0, 0.0].repeat(4), [0.5, 0.0].repeat(2)].concat(), 2).unwrap();
+        let labels = [0, 0, 0, 1, 0, 1];
+        let inverse = 1.0 / TemperatureScaling::fit_brier(&logits, &labels).unwrap().temperature();
+        let score = |inverse| brier(&logits, &labels, inverse);
+        assert!(score(inverse) <= score(inverse * 1.001) && score(inverse) <= score(inverse / 1.001));
+        let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
+        let expected = |inverse: f64| {
+            let two = |p: f64, right: f64, wrong: f64| 2.0 * (right * (1.0 - p).powi(2) + wrong * p * p);
+            two(sigmoid(2.0 * inverse), 3.0, 1.0) + two(sigmoid(0.5 * inverse), 1.0, 1.0)
+        };
+        approx::assert_relative_eq!(score(0.7), expected(0.7), max_relative = 1e-12);
     }
 
     #[test]
