@@ -27,9 +27,9 @@ pub fn augmented(
         let mut view = moved(picture, preprocess.crop, may_flip, 1.0, random);
         recolour(&mut view, random);
         on_ground(&mut view, random);
-        if random.random_bool(0.25) {
+        if random.random_bool(0.3) {
             to_lines(&mut view, random);
-        } else if random.random_bool(0.06) {
+        } else if random.random_bool(0.15) {
             to_two_tones(&mut view, random);
         }
         disturb(&mut view, random);

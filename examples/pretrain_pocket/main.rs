@@ -15,6 +15,8 @@ mod batches;
 mod captions;
 mod corpus;
 mod evaluation;
+mod lanes;
+mod loss;
 mod state;
 mod training;
 

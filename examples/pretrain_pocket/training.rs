@@ -5,16 +5,17 @@ use std::{f64::consts::PI, path::Path, sync::mpsc, thread};
 use burn::{
     grad_clipping::GradientClippingConfig,
     module::Module,
-    optim::{AdamWConfig, GradientsParams, ModuleOptimizer},
-    tensor::{Device, Tensor, TensorData, activation::log_softmax},
+    optim::{AdamWConfig, ModuleOptimizer},
 };
 use clip_adapter::{Error, Result, backbone::TrainableClip, input::Tokenizer};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{
-    batches::{Batch, Batches, is_for_validation},
+    batches::{Batches, is_for_validation},
     corpus::Corpus,
-    evaluation, state,
+    evaluation,
+    lanes::Lanes,
+    state,
 };
 
 /// Batches that are prepared ahead.
@@ -107,6 +108,7 @@ impl Training<'_> {
         );
         let progress = progress(recipe.steps, first);
         let device = model.devices().into_iter().next().unwrap_or_default().autodiff();
+        let lanes = Lanes::new(&device)?;
         thread::scope(|scope| {
             let (sender, receiver) = mpsc::sync_channel(AHEAD);
             scope.spawn(move || {
@@ -115,19 +117,15 @@ impl Training<'_> {
             });
             let mut sums = [0.0; 3];
             for (step, batch) in (first..recipe.steps).zip(receiver.iter()) {
-                let losses = losses(&model, &batch?, &device);
-                let numbers = numbers(&losses)?;
-                if numbers.iter().any(|loss| !loss.is_finite()) {
-                    return Err(Error::Diverged { epoch: step + 1, loss: numbers[0] });
+                let (gradients, losses) = lanes.gradients(&model, &batch?, &device, recipe.views_weight)?;
+                if losses.iter().any(|loss| !loss.is_finite()) {
+                    return Err(Error::Diverged { epoch: step + 1, loss: losses[0] });
                 }
-                for (sum, number) in sums.iter_mut().zip(numbers) {
-                    *sum += number / recipe.every as f64;
+                for (sum, loss) in sums.iter_mut().zip(losses) {
+                    *sum += loss / recipe.every as f64;
                 }
-                let [images, texts, views] = losses;
-                let loss = (images + texts).mul_scalar(0.5) + views.mul_scalar(recipe.views_weight);
-                let gradients = GradientsParams::from_grads(loss.backward(), &model);
                 model = optimiser.step(recipe.rate(step), model, gradients);
-                progress.set_message(format!("loss {:.2} {:.2} {:.2}", numbers[0], numbers[1], numbers[2]));
+                progress.set_message(format!("loss {:.2} {:.2} {:.2}", losses[0], losses[1], losses[2]));
                 progress.inc(1);
                 if (step + 1).is_multiple_of(recipe.every) || step + 1 == recipe.steps {
                     let [images, texts, views] = sums;
@@ -161,47 +159,6 @@ impl Training<'_> {
         }
         Ok(format!("zero-shot {:.1} %, recall@1 {:.1} %", sums[0], sums[1]))
     }
-}
-
-/// Images to captions, captions to images, and views to views.
-fn losses(model: &TrainableClip, batch: &Batch, device: &Device) -> [Tensor<1>; 3] {
-    let emoji = batch.captions.ids.len();
-    let side = model.preprocess().crop;
-    let pixels = TensorData::new(batch.pixels.clone(), [2 * emoji, 3, side, side]);
-    let images = model.image_embeddings(Tensor::from_data(pixels, device));
-    let texts = model.text_embeddings(&batch.captions);
-    let truth = Tensor::<2>::from_data(TensorData::new(batch.truth.clone(), [2 * emoji, emoji]), device);
-    let logits = model.logits(images.clone(), texts);
-    let (first, second) = (images.clone().narrow(0, 0, emoji), images.narrow(0, emoji, emoji));
-    let views = model.logits(first, second);
-    let same = Tensor::<2>::eye(emoji, device);
-    let forth = cross_entropy(views.clone(), same.clone());
-    let back = cross_entropy(views.transpose(), same);
-    [
-        cross_entropy(logits.clone(), truth.clone()),
-        cross_entropy(logits.transpose(), truth.transpose()),
-        (forth + back).mul_scalar(0.5),
-    ]
-}
-
-/// InfoNCE with any number of positives a row: the mean over rows of `-sum_j q_j log softmax(l)_j`, where `q` is
-/// evenly spread over the row's positives.
-fn cross_entropy(logits: Tensor<2>, positives: Tensor<2>) -> Tensor<1> {
-    let targets = positives.clone() / positives.sum_dim(1);
-    (log_softmax(logits, 1) * targets).sum_dim(1).mean().neg()
-}
-
-/// The losses on the host.
-fn numbers(losses: &[Tensor<1>; 3]) -> Result<[f64; 3]> {
-    let mut numbers = [0.0; 3];
-    for (number, loss) in numbers.iter_mut().zip(losses) {
-        *number = loss
-            .clone()
-            .try_into_scalar::<f32>()
-            .map_err(|error| Error::Execution { doing: "training", message: error.to_string() })?
-            .into();
-    }
-    Ok(numbers)
 }
 
 fn progress(steps: usize, done: usize) -> ProgressBar {
