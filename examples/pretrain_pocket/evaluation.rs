@@ -52,7 +52,7 @@ const TEMPLATES: [&str; 4] = ["{}", "a {} emoji", "an icon of a {}", "a picture 
 const BATCH: usize = 128;
 
 /// How well one style's pictures are recognised and found, in percent.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub struct Score {
     pub style: String,
     pub pictures: usize,
@@ -94,6 +94,9 @@ pub fn score(
     let emoji: Vec<usize> = (0..corpus.emoji.len())
         .filter(|&emoji| wanted(emoji) && corpus.picture(style, emoji).is_some())
         .collect();
+    if emoji.is_empty() {
+        return Ok(Score { style: corpus.styles[style].name.clone(), ..Default::default() });
+    }
     let pictures: Vec<&RgbaImage> = emoji.iter().filter_map(|&emoji| corpus.picture(style, emoji)).collect();
     let names: Vec<&str> = emoji.iter().map(|&emoji| corpus.emoji[emoji].name.as_str()).collect();
     let images = images(&model, &pictures, &device)?;

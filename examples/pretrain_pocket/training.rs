@@ -149,15 +149,20 @@ impl Training<'_> {
 
     /// Zero-shot accuracy and recall on the validation pictures of the styles trained on, averaged.
     fn validate(&self, model: &TrainableClip) -> Result<String> {
-        let mut sums = [0.0; 2];
+        let mut sums = [0.0; 3];
         for style in 0..self.recipe.styles {
             let wanted = |emoji: usize| is_for_validation(style, emoji);
             let score = evaluation::score(model, self.corpus, self.tokenizer, style, wanted)?;
-            for (sum, value) in sums.iter_mut().zip([score.zero_shot, score.recall_1]) {
-                *sum += value / self.recipe.styles as f64;
+            for (sum, value) in sums.iter_mut().zip([score.zero_shot, score.recall_1, 1.0]) {
+                *sum += if score.pictures > 0 { value } else { 0.0 };
             }
         }
-        Ok(format!("zero-shot {:.1} %, recall@1 {:.1} %", sums[0], sums[1]))
+        let [zero_shot, recall, styles] = sums.map(|sum| sum / sums[2].max(1.0));
+        Ok(if styles > 0.0 {
+            format!("zero-shot {zero_shot:.1} %, recall@1 {recall:.1} %")
+        } else {
+            "has no picture".into()
+        })
     }
 }
 

@@ -3,6 +3,7 @@ use std::path::Path;
 use crate::{
     Error, Result,
     archive::{Archive, ArchiveWriter},
+    vector::{exp, fold, largest, widest},
 };
 
 /// The format a file of logits declares in its metadata.
@@ -164,11 +165,16 @@ pub(crate) fn argmax(row: &[f32]) -> usize {
     best
 }
 
-/// `log sum_c exp(l_c)`, without overflow.
+/// `log sum_c exp(l_c)`, without overflow, to about 2e-7.
 pub(crate) fn log_sum_exp(row: &[f32]) -> f64 {
-    let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f64 = row.iter().map(|&logit| f64::from((logit - max).exp())).sum();
-    f64::from(max) + sum.ln()
+    widest(
+        #[inline(always)]
+        || {
+            let most = largest(row);
+            let sum = fold(row, 0.0, |logit| exp(logit - most), |a, b| a + b);
+            f64::from(most) + f64::from(sum).ln()
+        },
+    )
 }
 
 /// `l_c - log sum_c exp(l_c)` of a row, in f64.

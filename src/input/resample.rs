@@ -5,6 +5,8 @@ use std::ops::Range;
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
+use crate::vector::widest;
+
 /// Whose fixed-point arithmetic resizing follows: the pixels differ by one or two levels in a few of a thousand.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -52,6 +54,7 @@ impl Axis {
         1 << (self.bits - 1)
     }
 
+    #[inline(always)]
     fn level(&self, sum: i32) -> u8 {
         (sum >> self.bits).clamp(0, 255) as u8
     }
@@ -95,6 +98,20 @@ pub(super) fn bicubic(
     rows: Range<usize>,
     resampling: Resampling,
 ) -> Vec<u8> {
+    widest(
+        #[inline(always)]
+        || resize(image, size, columns, rows, resampling),
+    )
+}
+
+#[inline(always)]
+fn resize(
+    image: &RgbImage,
+    size: (usize, usize),
+    columns: Range<usize>,
+    rows: Range<usize>,
+    resampling: Resampling,
+) -> Vec<u8> {
     let (width, height) = (image.width() as usize, image.height() as usize);
     let across = Axis::new(width, size.0, columns.clone(), resampling);
     let down = Axis::new(height, size.1, rows.clone(), resampling);
@@ -129,6 +146,7 @@ pub(super) fn bicubic(
     bytes
 }
 
+#[inline(always)]
 fn resize_row(row: &[u8], across: &Axis) -> Vec<u8> {
     let pixels: &[[u8; 3]] = row.as_chunks().0;
     let resized = across.starts.iter().zip(&across.weights).flat_map(|(&start, weights)| {

@@ -22,6 +22,27 @@ pub fn run(name: &str, arguments: &[&str]) -> Output {
     example(name).args(arguments).output().unwrap_or_else(|error| panic!("example {name}: {error}"))
 }
 
+/// Runs an example in a folder, to the end, and returns what it printed.
+pub fn run_in(folder: &Path, name: &str, arguments: &[&str]) -> String {
+    let output = example(name).current_dir(folder).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{name} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Runs in a folder what must fail: exit status 2 and a sentence, which is returned.
+pub fn failure_in(folder: &Path, name: &str, arguments: &[&str]) -> String {
+    let output = example(name).current_dir(folder).args(arguments).output().unwrap();
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{name} {arguments:?}: {message}");
+    assert!(!message.contains("panicked"), "{name} {arguments:?}: {message}");
+    message
+}
+
+/// A path as an argument.
+pub fn text(path: impl AsRef<Path>) -> String {
+    path.as_ref().to_str().unwrap().to_owned()
+}
+
 pub fn json(path: &Path) -> Value {
     serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
 }

@@ -9,7 +9,7 @@ use image::{Rgb, RgbImage};
 
 use crate::{
     backbone::golden,
-    commands::{example, json},
+    commands::{failure_in, json, run_in, text},
 };
 
 const CLASSES: [&str; 3] = ["blue", "green", "red"];
@@ -33,24 +33,6 @@ fn pictures(root: &Path) -> Vec<PathBuf> {
     files
 }
 
-fn text(path: impl AsRef<Path>) -> String {
-    path.as_ref().to_str().unwrap().to_owned()
-}
-
-/// Runs what must fail: exit status 2 and one sentence, which is given.
-fn failure(name: &str, folder: &Path, arguments: &[&str]) -> String {
-    let output = example(name).current_dir(folder).args(arguments).output().unwrap();
-    let message = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(2), "{name} {arguments:?}: {message}");
-    assert!(!message.contains("panicked"), "{name} {arguments:?}: {message}");
-    message
-}
-
-fn run(name: &str, folder: &Path, arguments: &[&str]) {
-    let output = example(name).current_dir(folder).args(arguments).output().unwrap();
-    assert!(output.status.success(), "{name} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-}
-
 #[test]
 fn what_train_folder_writes_classify_reads() {
     let folder = tempfile::tempdir().unwrap();
@@ -59,7 +41,7 @@ fn what_train_folder_writes_classify_reads() {
     let photos = text(photos);
     let mut arguments = vec!["--backbone", &model, "--images", &photos, "--method", "linear-probe"];
     arguments.extend(["--set", "c=10000", "--out", "colours.adapter", "--json", "trained.json"]);
-    run("train_folder", folder.path(), &arguments);
+    run_in(folder.path(), "train_folder", &arguments);
     let trained = json(&folder.path().join("trained.json"));
     assert_eq!((&trained["method"], &trained["skipped"]), (&"linear-probe".into(), &0.into()));
     assert_eq!(trained["classes"], serde_json::json!(CLASSES));
@@ -67,7 +49,7 @@ fn what_train_folder_writes_classify_reads() {
     let mut arguments =
         vec!["--backbone", &model, "--adapter", "colours.adapter", "--json", "out.json", "--images"];
     arguments.extend(files.iter().map(String::as_str));
-    run("classify", folder.path(), &arguments);
+    run_in(folder.path(), "classify", &arguments);
     let out = json(&folder.path().join("out.json"));
     let images = out["images"].as_array().unwrap();
     assert_eq!(images.len(), 12);
@@ -82,7 +64,7 @@ fn what_train_folder_writes_classify_reads() {
 
     let other = text(golden("hf_sharded"));
     let arguments = ["--backbone", &other, "--adapter", "colours.adapter", "--images", &files[0]];
-    assert!(failure("classify", folder.path(), &arguments).contains("backbones differ"));
+    assert!(failure_in(folder.path(), "classify", &arguments).contains("backbones differ"));
 }
 
 #[test]
@@ -110,7 +92,7 @@ fn mistakes_end_in_one_sentence() {
         ("classify", [&classify[..], &[weights.as_str()]].concat(), "metadata `class_names`"),
         ("classify", [&classify[..], &["absent", "--top", "0"]].concat(), "invalid value '0'"),
     ] {
-        let message = failure(name, folder.path(), &arguments);
+        let message = failure_in(folder.path(), name, &arguments);
         assert!(message.contains(sentence), "{name} {arguments:?}: {message}");
     }
     assert!(!folder.path().join("a").exists(), "nothing is written");
