@@ -19,6 +19,7 @@ mod images;
 mod methods;
 mod options;
 mod orientation;
+mod pocket;
 mod pretrain;
 mod probes;
 mod prompts;

@@ -1,0 +1,68 @@
+//! Pictures of one style: files to fine-tune on, features to adapt with, and which of them are tested on.
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use clip_adapter::{ClipBackbone, Error, ExtractOptions, FeatureSet, Result, TestSet};
+
+use crate::folders;
+
+/// A folder of images, encoded once.
+pub struct Style {
+    pub name: String,
+    pub files: Vec<PathBuf>,
+    pub features: FeatureSet,
+    pub encode_seconds: f64,
+}
+
+/// Images of a style that are only scored.
+pub struct Test<'a> {
+    pub style: &'a str,
+    pub files: Vec<PathBuf>,
+    pub labels: Vec<usize>,
+    pub features: TestSet,
+}
+
+impl Style {
+    pub fn open(clip: &ClipBackbone, folder: &Path) -> Result<Self> {
+        let images = folders::open(folder)?;
+        let start = Instant::now();
+        let extracted = clip.extract(&images, ExtractOptions::default())?;
+        Ok(Self {
+            name: folder.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            files: extracted.files,
+            features: extracted.features,
+            encode_seconds: start.elapsed().as_secs_f64(),
+        })
+    }
+
+    /// The files and labels of some rows.
+    pub fn select(&self, rows: &[usize]) -> (Vec<PathBuf>, Vec<usize>) {
+        rows.iter().map(|&row| (self.files[row].clone(), self.features.labels()[row])).unzip()
+    }
+
+    /// What shows something else than the images `drawn` of `home`: a picture of the same name in the same class
+    /// shows the same, whatever its style.
+    pub fn test(&self, home: &Self, drawn: &[usize]) -> Result<Test<'_>> {
+        if self.features.class_names() != home.features.class_names() {
+            return Err(Error::Data {
+                what: format!("classes of `{}`", self.name),
+                expected: format!("{:?}", home.features.class_names()),
+                found: format!("{:?}", self.features.class_names()),
+            });
+        }
+        let seen: BTreeSet<(usize, String)> = drawn.iter().map(|&row| home.shown(row)).collect();
+        let rows: Vec<usize> =
+            (0..self.features.len()).filter(|&row| !seen.contains(&self.shown(row))).collect();
+        let (files, labels) = self.select(&rows);
+        Ok(Test { style: &self.name, files, labels, features: self.features.select(&rows).into_test_set() })
+    }
+
+    fn shown(&self, row: usize) -> (usize, String) {
+        let name = self.files[row].file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        (self.features.labels()[row], name)
+    }
+}

@@ -1,0 +1,280 @@
+//! The first minute: images in, a working classifier out, and a picture of what was gained.
+//!
+//! ```text
+//! cargo run --release --example quickstart                                 # the pocket model, no network
+//! cargo run --release --example quickstart -- --backbone clip-vit-base-patch32 --images photos
+//! ```
+
+#[path = "../cli/mod.rs"]
+mod cli;
+mod curve;
+mod data_uri;
+#[path = "../cli/files.rs"]
+mod files;
+#[path = "../cli/folders.rs"]
+mod folders;
+mod page;
+#[path = "../cli/pocket.rs"]
+mod pocket;
+mod study;
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Instant,
+};
+
+use clap::Parser;
+use clip_adapter::{
+    ClipAdapter, ClipBackbone, DeviceSpec, Error, ExtractOptions, Fitted, Method, Result, TextClassifier,
+    ZeroShot, evaluate::Logits, features::Embeddings, methods,
+};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use self::study::Study;
+
+/// What is learned from and scored, and what is classified at the end: beside the pocket model.
+const IMAGES: &str = "images/icon-line";
+const OTHER_STYLE: [&str; 2] = ["images/icon-colour/food/apple.png", "images/icon-colour/vehicles/car.png"];
+
+/// Teaches CLIP the classes of a folder of images from a few of each, and shows what that gained.
+#[derive(Parser)]
+struct Arguments {
+    #[command(flatten)]
+    clip: pocket::Clip,
+    /// One sub-folder a class; icons of a kind that the pocket model never saw where none is given
+    #[arg(long, value_name = "FOLDER")]
+    images: Option<PathBuf>,
+    /// Images to classify at the end, such as some of another style
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    classify: Vec<PathBuf>,
+    /// Training images of each class; all others are scored on
+    #[arg(long, value_name = "K", default_value_t = 16)]
+    shots: usize,
+    /// Fixes which images are drawn, and the adapter's initial weights and batches
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    seed: u64,
+    /// Where to compute, such as flex, wgpu or cuda:0
+    #[arg(long, value_name = "DEVICE", default_value_t = DeviceSpec::default())]
+    device: DeviceSpec,
+    /// Keeps the adapter; without, it is written to a temporary folder, to show that it can be read back
+    #[arg(long, value_name = "FILE")]
+    save: Option<PathBuf>,
+    /// The page to write
+    #[arg(long, value_name = "FILE", default_value = "clip-adapter.html")]
+    html: PathBuf,
+    /// Writes all numbers as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+/// What was done, with what, and how long it took.
+#[derive(Serialize)]
+pub struct Facts {
+    pub backbone: PathBuf,
+    pub images: PathBuf,
+    pub device: String,
+    pub classes: usize,
+    pub shots: usize,
+    pub seed: u64,
+    pub encoded: usize,
+    pub tested: usize,
+    /// From nothing to the first image's embedding.
+    pub start_seconds: f64,
+    pub encode_seconds: f64,
+    pub fit_seconds: f64,
+}
+
+/// An image that is no part of the data, with the probability of every class.
+pub struct Classified {
+    pub file: PathBuf,
+    pub before: Vec<f32>,
+    pub after: Vec<f32>,
+}
+
+impl Classified {
+    fn before_class(&self) -> usize {
+        largest(&self.before)
+    }
+
+    fn after_class(&self) -> usize {
+        largest(&self.after)
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    cli::run(|| quickstart(&arguments))
+}
+
+fn quickstart(arguments: &Arguments) -> Result<()> {
+    let device = arguments.device.open()?;
+    let images = arguments.images.clone().unwrap_or_else(|| pocket::path(IMAGES));
+    let folder = folders::open(&images)?;
+    for out in [Some(&arguments.html), arguments.json.as_ref(), arguments.save.as_ref()].into_iter().flatten()
+    {
+        folders::check_for(out)?;
+    }
+    let start = Instant::now();
+    let clip = ClipBackbone::from_pretrained(arguments.clip.folder(), &device)?;
+    clip.encode_images(&folder.files()[..1])?;
+    let start_seconds = start.elapsed().as_secs_f64();
+
+    let classes = clip.text_classifier(folder.class_names(), &arguments.clip.prompts()?)?;
+    let start = Instant::now();
+    let extracted = clip.extract(&folder, ExtractOptions::default())?;
+    let encode_seconds = start.elapsed().as_secs_f64();
+    let study = Study::run(extracted, &classes, arguments.shots, arguments.seed, &device)?;
+    let facts = Facts {
+        backbone: short(arguments.clip.folder()),
+        images: short(images),
+        device: arguments.device.to_string(),
+        classes: folder.class_names().len(),
+        shots: arguments.shots,
+        seed: arguments.seed,
+        encoded: folder.files().len(),
+        tested: study.held_out.len(),
+        start_seconds,
+        encode_seconds,
+        fit_seconds: study.of(ClipAdapter::NAME).last().map_or(0.0, |point| point.fit_seconds),
+    };
+    print_table(&facts, &study);
+
+    let reloaded = save_and_read_back(arguments, &study, &classes)?;
+    let others = classify(&clip, &classes, reloaded.as_ref(), &to_classify(arguments, &study))?;
+    for image in &others {
+        let (before, after) = (image.before_class(), image.after_class());
+        println!("{}", short(image.file.clone()).display());
+        println!(
+            "  zero-shot     {:>5.1} %  {}",
+            100.0 * image.before[before],
+            classes.class_names()[before]
+        );
+        println!("  clip-adapter  {:>5.1} %  {}", 100.0 * image.after[after], classes.class_names()[after]);
+    }
+    files::write(&arguments.html, page::render(&facts, &study, &others, clip.preprocess())?)?;
+    println!("\nopen {}", arguments.html.display());
+    match &arguments.json {
+        Some(path) => files::write(path, format!("{:#}\n", in_json(&facts, &study, &others))),
+        None => Ok(()),
+    }
+}
+
+/// A path within this crate without the crate's own.
+fn short(path: PathBuf) -> PathBuf {
+    path.strip_prefix(env!("CARGO_MANIFEST_DIR")).map_or(path.clone(), Path::to_owned)
+}
+
+fn print_table(facts: &Facts, study: &Study) {
+    println!(
+        "{} classes, {} shots each, scored on {} other images of {}",
+        facts.classes,
+        facts.shots,
+        facts.tested,
+        facts.images.display()
+    );
+    println!(
+        "CLIP ready in {:.2} s, {} images encoded in {:.1} s, CLIP-Adapter trained in {:.1} s on {}\n",
+        facts.start_seconds, facts.encoded, facts.encode_seconds, facts.fit_seconds, facts.device
+    );
+    let before = &study.before.report;
+    println!("{:<14}{:>10}{:>12}", "", "accuracy", "macro F1");
+    println!("{:<14}{:>8.1} %{:>10.1} %", ZeroShot::NAME, before.accuracy, before.macro_f1);
+    for method in study.methods() {
+        if let Some(point) = study.of(method).last() {
+            println!("{method:<14}{:>8.1} %{:>10.1} %", point.accuracy, point.macro_f1);
+        }
+    }
+    let row = |name: &str, cells: Vec<String>| {
+        let cells: String = cells.iter().map(|cell| format!("{cell:>8}")).collect();
+        println!("{name:<14}{cells}");
+    };
+    println!();
+    let [first, ..] = study.methods();
+    row("shots", study.of(first).iter().map(|point| point.shots.to_string()).collect());
+    for method in study.methods() {
+        row(method, study.of(method).iter().map(|point| format!("{:.1} %", point.accuracy)).collect());
+    }
+    println!();
+}
+
+/// Writes the adapter, reads it back, and makes sure that it says the same of every image.
+fn save_and_read_back(
+    arguments: &Arguments,
+    study: &Study,
+    classes: &TextClassifier,
+) -> Result<Box<dyn Fitted>> {
+    let temporary = tempfile::tempdir().map_err(|source| Error::Write { path: env::temp_dir(), source })?;
+    let path = arguments.save.clone().unwrap_or_else(|| temporary.path().join("adapter.safetensors"));
+    study.adapter.save(&path)?;
+    let reloaded = methods::load(&path, &classes.fingerprint(), study.adapter.device())?;
+    let again = reloaded.score(study.held_out.embeddings())?;
+    if again != study.after.logits {
+        return Err(Error::Malformed {
+            path,
+            part: "logits".into(),
+            expected: "those of the adapter that was saved".into(),
+            found: "others".into(),
+        });
+    }
+    let kept = arguments.save.as_ref().map_or(String::new(), |path| format!(" as {}", path.display()));
+    println!("adapter saved{kept} and read back: the same logits for all {} images\n", again.images());
+    Ok(reloaded)
+}
+
+/// What was asked for; else pictures of another style, or the first and last of the user's own that were held out.
+fn to_classify(arguments: &Arguments, study: &Study) -> Vec<PathBuf> {
+    match (&arguments.classify[..], &arguments.images) {
+        ([], None) => OTHER_STYLE.map(pocket::path).to_vec(),
+        ([], Some(_)) => study.files.first().into_iter().chain(study.files.last()).cloned().collect(),
+        (files, _) => files.to_vec(),
+    }
+}
+
+fn classify(
+    clip: &ClipBackbone,
+    classes: &TextClassifier,
+    adapter: &dyn Fitted,
+    files: &[PathBuf],
+) -> Result<Vec<Classified>> {
+    let images: Embeddings = clip.encode_images(files)?;
+    let before = classes.logits(images.tensor(clip.device())).try_into_vec_as::<f32>();
+    let before = before.map_err(|error| Error::Execution { doing: "scoring", message: error.to_string() })?;
+    let before = Logits::new(before, classes.class_names().len())?;
+    let after = adapter.score(&images)?;
+    let probabilities = before.probabilities().zip(after.probabilities());
+    let classified = files.iter().zip(probabilities);
+    Ok(classified.map(|(file, (before, after))| Classified { file: file.clone(), before, after }).collect())
+}
+
+fn largest(probabilities: &[f32]) -> usize {
+    let classes = 0..probabilities.len();
+    classes.max_by(|&a, &b| probabilities[a].total_cmp(&probabilities[b])).unwrap_or(0)
+}
+
+fn in_json(facts: &Facts, study: &Study, others: &[Classified]) -> Value {
+    let names = study.held_out.class_names();
+    let changes = study.changes();
+    let count = |is: fn(&study::Change) -> bool| changes.iter().filter(|change| is(change)).count();
+    let others: Vec<Value> = others
+        .iter()
+        .map(|image| {
+            let class = image.after_class();
+            json!({ "file": image.file, "class": names[class], "probability": image.after[class] })
+        })
+        .collect();
+    json!({
+        "facts": facts,
+        "zero_shot": study.before.report,
+        "clip_adapter": study.after.report,
+        "points": study.points,
+        "changed": {
+            "all": changes.len(),
+            "corrected": count(|change| change.after == change.truth),
+            "spoiled": count(|change| change.before == change.truth),
+        },
+        "classified": others,
+    })
+}
