@@ -26,6 +26,9 @@ use crate::{
 /// other batches may give other last bits.
 pub(crate) const IMAGE_BATCH: usize = 32;
 
+/// Of these, images that one lane encodes at once.
+const IMAGES_AT_ONCE: usize = 4;
+
 /// Texts that one lane encodes at once.
 const TEXT_BATCH: usize = 32;
 
@@ -195,7 +198,7 @@ impl ClipBackbone {
     /// # Panics
     /// If the pixels have another shape.
     pub fn image_embeddings(&self, pixels: Tensor<4>) -> Tensor<2> {
-        self.lanes.encode(pixels.dims()[0], |images| {
+        self.lanes.encode(pixels.dims()[0], IMAGES_AT_ONCE, |images| {
             self.vision.projection.forward(self.features_of(pixels.clone().slice([images])))
         })
     }
@@ -209,7 +212,9 @@ impl ClipBackbone {
     /// # Panics
     /// If the pixels have another shape.
     pub fn image_features(&self, pixels: Tensor<4>) -> Tensor<2> {
-        self.lanes.encode(pixels.dims()[0], |images| self.features_of(pixels.clone().slice([images])))
+        self.lanes.encode(pixels.dims()[0], IMAGES_AT_ONCE, |images| {
+            self.features_of(pixels.clone().slice([images]))
+        })
     }
 
     fn features_of(&self, pixels: Tensor<4>) -> Tensor<2> {
@@ -243,7 +248,7 @@ impl ClipBackbone {
     /// - `tokens`: `[texts, context]`
     /// - returns: `[texts, embed_dim]`
     pub fn text_embeddings(&self, tokens: &Tokenized) -> Tensor<2> {
-        self.lanes.encode(tokens.ids.len(), |texts| {
+        self.lanes.encode(tokens.ids.len(), TEXT_BATCH, |texts| {
             let tokens = tokens.select(&texts.collect::<Vec<_>>());
             Precision::F32.tensor(self.text.forward(&tokens)).matmul(self.text_projection.clone())
         })

@@ -3,7 +3,7 @@
 //!
 //! Threads inside a product wait for each other at the end of each; threads with an image each do not.
 
-use std::{fmt, sync::Arc, thread};
+use std::{fmt, ops::Range, sync::Arc, thread};
 
 use burn::tensor::{DType, Device, Tensor};
 use rayon::{ThreadPool, ThreadPoolBuilder};
@@ -25,7 +25,7 @@ pub(super) struct Lanes(Arc<[ThreadPool]>);
 
 impl Lanes {
     pub fn new(device: &Device) -> Self {
-        let count = if is_flex(device) { thread::available_parallelism().map_or(1, usize::from) } else { 1 };
+        let count = if is_flex(device) { thread::available_parallelism().map_or(1, usize::from) } else { 0 };
         // Each lane is a pool of one: what runs in it finds no other thread to share a product with.
         let pools = (0..count).filter_map(|_| ThreadPoolBuilder::new().num_threads(1).build().ok());
         Self(pools.collect())
@@ -36,28 +36,33 @@ impl Lanes {
         self.0.len().max(1)
     }
 
-    /// The rows that `encode` makes of `0..rows`, which it gets in as many consecutive ranges as there are lanes.
+    /// The rows that `encode` makes of `0..rows`, which it gets in consecutive ranges: a lane takes its share `at_once`
+    /// rows at a time. What a layer makes of a few rows stays in the cache, and is memory that the allocator keeps.
     pub fn encode(
         &self,
         rows: usize,
-        encode: impl Fn(std::ops::Range<usize>) -> Tensor<2> + Sync,
+        at_once: usize,
+        encode: impl Fn(Range<usize>) -> Tensor<2> + Sync,
     ) -> Tensor<2> {
-        let (count, encode) = (self.count().min(rows), &encode);
-        if count < 2 {
+        let (count, encode) = (self.0.len().min(rows), &encode);
+        if count == 0 {
             return encode(0..rows);
         }
         let bound = |lane: usize| lane * rows / count;
+        let share = |lane: usize| -> Vec<Tensor<2>> {
+            let end = bound(lane + 1);
+            let starts = (bound(lane)..end).step_by(at_once);
+            starts.map(|start| encode(start..(start + at_once).min(end))).collect()
+        };
         let parts = thread::scope(|scope| {
             let lanes: Vec<_> = (0..count)
                 .zip(self.0.iter())
-                .map(|(lane, pool)| {
-                    scope.spawn(move || pool.install(|| encode(bound(lane)..bound(lane + 1))))
-                })
+                .map(|(lane, pool)| scope.spawn(move || pool.install(|| share(lane))))
                 .collect();
             let join = |lane: thread::ScopedJoinHandle<'_, _>| {
                 lane.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
             };
-            lanes.into_iter().map(join).collect()
+            lanes.into_iter().flat_map(join).collect()
         });
         Tensor::cat(parts, 0)
     }
@@ -193,7 +198,7 @@ mod tests {
         let lanes = Lanes::new(&device);
         for rows in [1, 2, 3, 17] {
             let x = Tensor::<1, burn::tensor::Int>::arange(0..rows as i64, &device).float().reshape([-1, 1]);
-            let same = lanes.encode(rows, |range| x.clone().slice([range]));
+            let same = lanes.encode(rows, 3, |range| x.clone().slice([range]));
             assert_eq!(same.to_data(), x.to_data());
         }
     }

@@ -4,7 +4,9 @@ use std::{cell::RefCell, ops::ControlFlow};
 
 use burn::tensor::{Device, Tensor};
 use clip_adapter::{
-    Activation, ClipAdapter, Error, FeatureFile, Fitted, FittedClipAdapter, Method, Run, ZeroShot,
+    Activation, ClipAdapter, Error, FeatureFile, FeatureSet, Fitted, FittedClipAdapter, Method, Run, Support,
+    TextClassifier, ZeroShot,
+    features::Embeddings,
     methods::{Branches, Ratio},
 };
 
@@ -192,10 +194,28 @@ fn validation_keeps_the_best_epoch_and_chooses_a_ratio() {
 }
 
 #[test]
-fn one_shot_cannot_be_held_out() {
+fn of_one_shot_zero_shots_doubt_is_the_ratio() {
     let (file, device) = (file(), Device::flex());
-    let model = ClipAdapter::default().fit(&file.support(1, 1).unwrap(), file.classifier(), &device).unwrap();
-    assert_eq!(model.ratios(), (Some(0.2), None));
+    let support = file.support(1, 1).unwrap();
+    let method = ClipAdapter { epochs: Some(2), ..Default::default() };
+    let ratio = method.fit(&support, file.classifier(), &device).unwrap().ratios().0.unwrap();
+    let zero_shot = ZeroShot::default().fit(&support, file.classifier(), &device).unwrap();
+    let logits = zero_shot.score(support.set().embeddings()).unwrap();
+    let right: f64 =
+        logits.probabilities().zip(support.set().labels()).map(|(p, &label)| f64::from(p[label])).sum();
+    let doubt = 1.0 - right / support.set().len() as f64;
+    assert!((0.2..0.8).contains(&doubt), "{doubt}");
+    approx::assert_abs_diff_eq!(ratio, doubt, epsilon = 1e-6);
+
+    // Images upon the text of their class, or of the other one.
+    let names = ["a", "b"];
+    let classes = TextClassifier::new(vec![1.0, 0.0, 0.0, 1.0], 2, names, ["a {}."], 100.0, "test").unwrap();
+    for (labels, ratio) in [([0, 1], 0.2), ([1, 0], 0.8)] {
+        let images = Embeddings::new(vec![1.0, 0.0, 0.0, 1.0], 2).unwrap();
+        let support = Support::new(FeatureSet::new(images, labels.to_vec(), names).unwrap()).unwrap();
+        let method = ClipAdapter { reduction: 1, ..method.clone() };
+        assert_eq!(method.fit(&support, &classes, &device).unwrap().ratios(), (Some(ratio), None));
+    }
 }
 
 #[test]

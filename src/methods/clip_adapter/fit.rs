@@ -12,6 +12,7 @@ use crate::{
     adapter::{AdaptedClip, cross_entropy},
     evaluate::{Logits, Scores},
     methods::{
+        dense::{softmax_rows, zero_shot_logits},
         monitor::{EarlyStopping, Monitor, NoMonitor, is_better},
         session::Session,
         trainer::{Examples, scalar},
@@ -20,6 +21,9 @@ use crate::{
 
 /// The ratio where there is no evidence for another: the authors' for ImageNet.
 const DEFAULT_RATIO: f64 = 0.2;
+
+/// The most where nothing but zero-shot CLIP's doubt speaks for it.
+const MOST_BY_DOUBT: f64 = 0.8;
 
 /// The ratios that [`Ratio::Search`] tries.
 const GRID: [f64; 4] = [0.2, 0.4, 0.6, 0.8];
@@ -69,7 +73,7 @@ impl<'a> Fit<'a> {
     fn learn_on_held_out_shots(&self, session: &mut Session<'_, '_>) -> Result<f64> {
         let rotations = self.rotations();
         if rotations == 0 {
-            return Ok(DEFAULT_RATIO);
+            return Ok(self.doubt().clamp(DEFAULT_RATIO, MOST_BY_DOUBT));
         }
         let mut sum = 0.0;
         for rotation in 0..rotations {
@@ -87,6 +91,15 @@ impl<'a> Fit<'a> {
             })?[0];
         }
         Ok(sigmoid(sum / rotations as f64))
+    }
+
+    /// How far zero-shot CLIP is from sure of the shots: one less the mean probability that it gives their classes.
+    fn doubt(&self) -> f64 {
+        let set = self.support.set();
+        let mut probabilities = zero_shot_logits(set.embeddings(), self.classes);
+        softmax_rows(&mut probabilities);
+        let right = set.labels().iter().enumerate().map(|(row, &label)| probabilities[(row, label)]);
+        1.0 - right.sum::<f64>() / set.len() as f64
     }
 
     fn rotations(&self) -> usize {

@@ -15,8 +15,11 @@ use crate::{Error, Result};
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub enum Ratio {
     /// Learned on one held-out shot of each class while adapters train on the others; then an adapter is trained
-    /// on all shots with what was learned. Sees nothing but the shots. One shot cannot be held out: the ratio is
-    /// then 0.2. HOSO-Adapter, arXiv 2603.04341.
+    /// on all shots with what was learned. Sees nothing but the shots. HOSO-Adapter, arXiv 2603.04341.
+    ///
+    /// One shot cannot be held out. The ratio is then what zero-shot CLIP leaves to be learned, `1 - mean p`, where
+    /// `p` is the probability that it gives the right class of each shot (CLAP weighs its pull by the same mean,
+    /// <https://arxiv.org/abs/2312.12730>): from 0.2, where it is nearly always sure, to at most 0.8.
     #[default]
     Hoso,
     /// A constant, 0..=1. The authors' code uses 0.2.
