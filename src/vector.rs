@@ -1,15 +1,18 @@
 //! Loops in the widest vector instructions of the processor that they run on.
 
-use std::convert::identity;
+use std::{convert::identity, sync::LazyLock};
 
 use pulp::Arch;
+
+/// What this processor has. To ask it takes microseconds on a virtual machine, and so it is asked once.
+static ARCH: LazyLock<Arch> = LazyLock::new(Arch::new);
 
 /// Runs `work` compiled for what this processor has, such as AVX2 or AVX-512, where a program for every processor of
 /// its kind would have to do with the least. Only what is inlined into `work` gains. Rust neither reorders sums nor
 /// fuses products into them by itself, so that the bits are the same everywhere.
 #[inline(always)]
 pub(crate) fn widest<R>(work: impl FnOnce() -> R) -> R {
-    Arch::new().dispatch(work)
+    ARCH.dispatch(work)
 }
 
 /// How many numbers [`fold`] takes at once. Sums depend on it, and so it is the same on every processor.

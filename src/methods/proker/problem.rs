@@ -37,10 +37,13 @@ impl<'a> Problem<'a> {
         groups.iter().flatten().map(|&row| self.labels[row]).collect()
     }
 
-    /// `K + lambda I`, in which a shot that weighs more is pulled less.
+    /// The lower half of `K + lambda I`, in which a shot that weighs more is pulled less.
     fn ridge(&self, beta: f64, lambda: f64) -> Mat<f64> {
         let shots = self.labels.len();
         Mat::from_fn(shots, shots, |row, other| {
+            if row < other {
+                return 0.0;
+            }
             let kernel = (-beta * (1.0 - self.cosines[(row, other)])).exp();
             if row == other { kernel + lambda / self.weights[row] } else { kernel }
         })

@@ -4,7 +4,6 @@ use super::slots::{LANES, Lanes};
 
 /// The places of the increasing `alphas` at which `zero_shot + alpha cached` is largest at `label`. Of classes with
 /// the same logit the first one counts, as in `argmax`.
-#[inline(always)] // as all below: into vector instructions
 pub(super) fn wins(alphas: &[f32], zero_shot: &[f32], cached: &[f32], label: usize) -> Range<usize> {
     let line = (zero_shot[label], cached[label]);
     // The classes around the label one by one, all others in whole lanes.
@@ -36,7 +35,6 @@ impl Bounds {
         Self { line, same, lower: [f32::NEG_INFINITY; LANES], upper: [f32::INFINITY; LANES] }
     }
 
-    #[inline(always)]
     fn narrow(&mut self, zero_shot: &[f32], cached: &[f32]) {
         let (zero_shot, last_zero_shot) = zero_shot.as_chunks::<LANES>();
         let (cached, last_cached) = cached.as_chunks::<LANES>();

@@ -14,7 +14,7 @@ use self::{
     slots::{LANES, Lanes, Slots, multiply},
 };
 use super::kernel_head::KernelHead;
-use crate::{Error, Result, evaluate::log_sum_exp, vector::widest};
+use crate::{Error, Result, evaluate::log_sum_exp};
 
 /// After so many values of `beta` the products begin anew from one that leaps over them, so that no weight in a grid
 /// of 200 is a product of more than 20 + 10 factors: rounding changes it by less than 1e-5 of its size.
@@ -92,21 +92,11 @@ impl<'a> TipGrid<'a> {
         let none = || vec![0_i64; self.betas.count * width];
         let count = |mut changes: Vec<i64>, image: usize| {
             let (zero_shot, label) = (self.zero_shot(image), self.labels[image]);
-            widest(
-                #[inline(always)]
-                || {
-                    self.sweep(
-                        image,
-                        self.betas.count,
-                        #[inline(always)]
-                        |beta, cached| {
-                            let range = wins(&alphas, zero_shot, cached, label);
-                            changes[beta * width + range.start] += 1;
-                            changes[beta * width + range.end] -= 1;
-                        },
-                    );
-                },
-            );
+            self.sweep(image, self.betas.count, |beta, cached| {
+                let range = wins(&alphas, zero_shot, cached, label);
+                changes[beta * width + range.start] += 1;
+                changes[beta * width + range.end] -= 1;
+            });
             changes
         };
         let add = |a: Vec<i64>, b: Vec<i64>| -> Vec<i64> { a.iter().zip(&b).map(|(a, b)| a + b).collect() };
@@ -157,7 +147,6 @@ impl<'a> TipGrid<'a> {
     }
 
     /// Shows what the cache says of an image, `[classes]` in whole lanes, for each of the first `count` values of `beta` in turn.
-    #[inline(always)]
     fn sweep(&self, image: usize, count: usize, mut show: impl FnMut(usize, &[f32])) {
         let kernel = |beta: f64| self.kernel(image, beta);
         let mut start = kernel(self.betas.first);

@@ -41,7 +41,6 @@ impl Slots {
     }
 
     /// Adds up the weights of each class, and multiplies them by `step` on the way.
-    #[inline(always)] // into vector instructions
     pub fn add_up(&self, weights: &mut [Lanes], step: &[Lanes], sums: &mut [f32]) {
         for (group, sums) in self.groups.iter().zip(sums.chunks_exact_mut(LANES)) {
             let mut total: Lanes = [0.0; LANES];
@@ -56,7 +55,6 @@ impl Slots {
     }
 }
 
-#[inline(always)]
 pub(super) fn multiply(values: &mut [Lanes], by: &[Lanes]) {
     for (value, by) in values.as_flattened_mut().iter_mut().zip(by.as_flattened()) {
         *value *= by;
