@@ -16,10 +16,13 @@ use burn::{
     optim::{GradientsAccumulator, GradientsParams},
     tensor::{Device, Tensor, TensorData},
 };
-use clip_adapter::{Error, Result, backbone::TrainableClip, input::Tokenized};
+use clip_adapter::{DeviceSpec, Result, backbone::TrainableClip, input::Tokenized};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-use crate::{batches::Batch, loss};
+use crate::{
+    batches::Batch,
+    loss::{self, execution},
+};
 
 /// Pictures embedded at once: what one layer makes of them stays in the cache.
 const PART: usize = 32;
@@ -31,9 +34,9 @@ pub struct Lanes(Vec<ThreadPool>);
 type Pair = [Tensor<2>; 2];
 
 impl Lanes {
-    /// One lane a core on the CPU; elsewhere the device shares the work out itself.
-    pub fn new(device: &Device) -> Result<Self> {
-        let on_cpu = *device == Device::flex();
+    /// One lane a core where the towers compute on the CPU; elsewhere one, as the device shares the work out itself.
+    pub fn new(device: DeviceSpec) -> Result<Self> {
+        let on_cpu = device == DeviceSpec::Flex;
         let count = if on_cpu { thread::available_parallelism().map_or(1, usize::from) } else { 1 };
         let pool = |_| ThreadPoolBuilder::new().num_threads(1).build();
         (0..count).map(pool).collect::<std::result::Result<_, _>>().map(Self).map_err(execution)
@@ -163,8 +166,4 @@ impl Share<'_> {
         let Tokenized { ids, ends } = &self.batch.captions;
         model.text_embeddings(&Tokenized { ids: ids[rows.clone()].to_vec(), ends: ends[rows].to_vec() })
     }
-}
-
-fn execution(error: impl ToString) -> Error {
-    Error::Execution { doing: "training", message: error.to_string() }
 }

@@ -39,11 +39,12 @@ fn cross_entropy(logits: Tensor<2>, positives: Tensor<2>) -> Tensor<1> {
 pub fn numbers(losses: &[Tensor<1>; 3]) -> Result<[f64; 3]> {
     let mut numbers = [0.0; 3];
     for (number, loss) in numbers.iter_mut().zip(losses) {
-        *number = loss
-            .clone()
-            .try_into_scalar::<f32>()
-            .map_err(|error| Error::Execution { doing: "training", message: error.to_string() })?
-            .into();
+        *number = loss.clone().try_into_scalar::<f32>().map_err(execution)?.into();
     }
     Ok(numbers)
+}
+
+/// What failed while training.
+pub fn execution(error: impl ToString) -> Error {
+    Error::Execution { doing: "training", message: error.to_string() }
 }

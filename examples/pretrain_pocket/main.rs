@@ -32,6 +32,7 @@ use clip_adapter::{
 use serde_json::json;
 
 use corpus::Corpus;
+use lanes::Lanes;
 use training::{Recipe, Training};
 
 /// Trains a CLIP of a few megabytes from nothing on emoji artwork.
@@ -129,7 +130,8 @@ fn pretrain(arguments: &Arguments) -> Result<()> {
         .map_err(|source| Error::Write { path: arguments.out.clone(), source })?;
     let target = arguments.out.join("tokenizer.json");
     fs::copy(&words, &target).map_err(|source| Error::Write { path: target, source })?;
-    let training = Training { recipe, corpus: &corpus, tokenizer: &tokenizer, out: &arguments.out };
+    let lanes = Lanes::new(arguments.device)?;
+    let training = Training { recipe, corpus: &corpus, tokenizer: &tokenizer, out: &arguments.out, lanes };
     let model = training.run(model, arguments.resume)?;
 
     let scores = evaluation::every_style(&model, &corpus, &tokenizer)?;

@@ -86,6 +86,7 @@ pub struct Training<'a> {
     pub corpus: &'a Corpus,
     pub tokenizer: &'a Tokenizer,
     pub out: &'a Path,
+    pub lanes: Lanes,
 }
 
 impl Training<'_> {
@@ -108,7 +109,6 @@ impl Training<'_> {
         );
         let progress = progress(recipe.steps, first);
         let device = model.devices().into_iter().next().unwrap_or_default().autodiff();
-        let lanes = Lanes::new(&device)?;
         thread::scope(|scope| {
             let (sender, receiver) = mpsc::sync_channel(AHEAD);
             scope.spawn(move || {
@@ -117,7 +117,8 @@ impl Training<'_> {
             });
             let mut sums = [0.0; 3];
             for (step, batch) in (first..recipe.steps).zip(receiver.iter()) {
-                let (gradients, losses) = lanes.gradients(&model, &batch?, &device, recipe.views_weight)?;
+                let (gradients, losses) =
+                    self.lanes.gradients(&model, &batch?, &device, recipe.views_weight)?;
                 if losses.iter().any(|loss| !loss.is_finite()) {
                     return Err(Error::Diverged { epoch: step + 1, loss: losses[0] });
                 }
