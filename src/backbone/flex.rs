@@ -82,10 +82,14 @@ pub(super) fn is_plain<const D: usize>(x: &Tensor<D>) -> bool {
 
 /// The non-linearity in one pass over memory.
 pub(super) fn activate(x: Tensor<3>, activation: TowerActivation) -> Tensor<3> {
-    in_place(x, |values| match activation {
-        TowerActivation::QuickGelu => values.iter_mut().for_each(|x| *x = quick_gelu(*x)),
-        TowerActivation::Gelu => values.iter_mut().for_each(|x| *x = gelu(*x)),
-    })
+    in_place(
+        x,
+        #[inline(always)]
+        |values| match activation {
+            TowerActivation::QuickGelu => values.iter_mut().for_each(|x| *x = quick_gelu(*x)),
+            TowerActivation::Gelu => values.iter_mut().for_each(|x| *x = gelu(*x)),
+        },
+    )
 }
 
 /// `softmax(q k^T / sqrt(head)) v`, in which a causal query sees the keys up to its own place.
@@ -99,14 +103,18 @@ pub(super) fn attend(queries: Tensor<4>, keys: Tensor<4>, values: Tensor<4>, cau
     let tokens = keys.dims()[2];
     let scale = (head as f32).sqrt().recip();
     let scores = queries.matmul(keys.swap_dims(2, 3)); // [batch, heads, count, tokens]
-    let weights = in_place(scores, |scores| {
-        for (row, scores) in scores.chunks_exact_mut(tokens).enumerate() {
-            let seen = if causal { row % count + 1 } else { tokens };
-            let (seen, hidden) = scores.split_at_mut(seen);
-            softmax(seen, scale);
-            hidden.fill(0.0);
-        }
-    });
+    let weights = in_place(
+        scores,
+        #[inline(always)]
+        |scores| {
+            for (row, scores) in scores.chunks_exact_mut(tokens).enumerate() {
+                let seen = if causal { row % count + 1 } else { tokens };
+                let (seen, hidden) = scores.split_at_mut(seen);
+                softmax(seen, scale);
+                hidden.fill(0.0);
+            }
+        },
+    );
     weights.matmul(values)
 }
 

@@ -6,6 +6,8 @@
 mod lines;
 mod slots;
 
+use std::array;
+
 use burn::tensor::Tensor;
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
@@ -14,11 +16,18 @@ use self::{
     slots::{LANES, Lanes, Slots, multiply},
 };
 use super::kernel_head::KernelHead;
-use crate::{Error, Result, evaluate::log_sum_exp};
+use crate::{
+    Error, Result,
+    evaluate::log_sum_exp,
+    vector::{exp, widest},
+};
 
 /// After so many values of `beta` the products begin anew from one that leaps over them, so that no weight in a grid
 /// of 200 is a product of more than 20 + 10 factors: rounding changes it by less than 1e-5 of its size.
 const BLOCK: usize = 20;
+
+/// So many values of `beta` are added up in one pass over the weights. Divides [`BLOCK`].
+const AT_ONCE: usize = 4;
 
 /// Of settings with as many right answers, so many at most are compared by their likelihood.
 const FINALISTS: usize = 4;
@@ -116,14 +125,15 @@ impl<'a> TipGrid<'a> {
     fn losses(&self, settings: &[Setting]) -> Vec<f64> {
         let of_image = |image: usize| -> Vec<f64> {
             let (zero_shot, label) = (self.zero_shot(image), self.labels[image]);
-            let mut cached = vec![0.0; self.cache.groups.len() * LANES];
+            let likeness = self.likeness(image);
+            let mut cached = [self.cache.zeros()];
             let mut loss = |&(beta, alpha): &Setting| {
-                let mut weights = self.kernel(image, self.betas.value(beta));
+                let mut weights = kernel(&likeness, self.betas.value(beta));
                 multiply(&mut weights, &self.cache.values);
                 self.cache.add_up(&mut weights, &self.cache.values, &mut cached);
                 let alpha = self.alphas.value(alpha) as f32;
                 let logits: Vec<f32> =
-                    zero_shot.iter().zip(&cached).map(|(zero, cached)| zero + alpha * cached).collect();
+                    zero_shot.iter().zip(&cached[0]).map(|(zero, cached)| zero + alpha * cached).collect();
                 log_sum_exp(&logits) - f64::from(logits[label])
             };
             settings.iter().map(&mut loss).collect()
@@ -133,12 +143,10 @@ impl<'a> TipGrid<'a> {
         (0..settings.len()).map(|at| images.iter().map(|losses| losses[at]).sum()).collect()
     }
 
-    /// `exp(-beta (1 - a))` of the image with every shot.
-    fn kernel(&self, image: usize, beta: f64) -> Vec<Lanes> {
+    /// The cosine of the image with every shot, at its slots.
+    fn likeness(&self, image: usize) -> Vec<Lanes> {
         let shots = self.affinities.len() / self.labels.len();
-        let affinities = &self.affinities[image * shots..][..shots];
-        let kernel = affinities.iter().map(|&affinity| (beta as f32 * (affinity - 1.0)).exp());
-        self.cache.place(&kernel.collect::<Vec<f32>>())
+        self.cache.place(&self.affinities[image * shots..][..shots])
     }
 
     fn zero_shot(&self, image: usize) -> &[f32] {
@@ -148,20 +156,36 @@ impl<'a> TipGrid<'a> {
 
     /// Shows what the cache says of an image, `[classes]` in whole lanes, for each of the first `count` values of `beta` in turn.
     fn sweep(&self, image: usize, count: usize, mut show: impl FnMut(usize, &[f32])) {
-        let kernel = |beta: f64| self.kernel(image, beta);
-        let mut start = kernel(self.betas.first);
+        let likeness = self.likeness(image);
+        let mut start = kernel(&likeness, self.betas.first);
         multiply(&mut start, &self.cache.values);
-        let (step, leap) = (kernel(self.betas.step()), kernel(self.betas.step() * BLOCK as f64));
-        let mut sums = vec![0.0; self.cache.groups.len() * LANES];
-        for first in (0..count).step_by(BLOCK) {
-            let mut weights = start.clone();
-            for beta in first..(first + BLOCK).min(count) {
-                self.cache.add_up(&mut weights, &step, &mut sums);
-                show(beta, &sums);
+        let step = kernel(&likeness, self.betas.step());
+        let leap = kernel(&likeness, self.betas.step() * BLOCK as f64);
+        let mut weights = start.clone();
+        let mut sums: [Vec<f32>; AT_ONCE] = array::from_fn(|_| self.cache.zeros());
+        for first in (0..count).step_by(AT_ONCE) {
+            if first > 0 && first.is_multiple_of(BLOCK) {
+                multiply(&mut start, &leap);
+                weights.copy_from_slice(&start);
             }
-            multiply(&mut start, &leap);
+            self.cache.add_up(&mut weights, &step, &mut sums);
+            (first..count).zip(&sums).for_each(|(beta, sums)| show(beta, sums));
         }
     }
+}
+
+/// `exp(-beta (1 - a))` of every cosine.
+fn kernel(likeness: &[Lanes], beta: f64) -> Vec<Lanes> {
+    let mut kernel = likeness.to_vec();
+    widest(
+        #[inline(always)]
+        || {
+            for value in kernel.as_flattened_mut() {
+                *value = exp(beta as f32 * (*value - 1.0));
+            }
+        },
+    );
+    kernel
 }
 
 /// Rows `[images, classes]` with further classes that no image ever is of.

@@ -1,13 +1,15 @@
 use std::{array, ops::Range};
 
+use crate::vector::widest;
+
 /// Classes side by side, so that the compiler takes several in one instruction.
-pub(super) const LANES: usize = 8;
+pub(super) const LANES: usize = 16;
 pub(super) type Lanes = [f32; LANES];
 
-/// The values of a cache that are not 0, eight classes side by side: what shots say of one class stands in one lane.
+/// The values of a cache that are not 0, sixteen classes side by side: what shots say of one class stands in one lane.
 pub(super) struct Slots {
     pub classes: usize,
-    /// The slots of each eight classes.
+    /// The slots of each sixteen classes.
     pub groups: Vec<Range<usize>>,
     shots: Vec<[usize; LANES]>,
     /// 0 where a class has fewer shots than its neighbours.
@@ -40,19 +42,49 @@ impl Slots {
         self.shots.iter().map(|shots| shots.map(|shot| of_shots[shot])).collect()
     }
 
-    /// Adds up the weights of each class, and multiplies them by `step` on the way.
-    pub fn add_up(&self, weights: &mut [Lanes], step: &[Lanes], sums: &mut [f32]) {
-        for (group, sums) in self.groups.iter().zip(sums.chunks_exact_mut(LANES)) {
-            let mut total: Lanes = [0.0; LANES];
-            for (weights, step) in weights[group.clone()].iter_mut().zip(&step[group.clone()]) {
-                for ((total, weight), step) in total.iter_mut().zip(weights).zip(step) {
-                    *total += *weight;
-                    *weight *= step;
-                }
-            }
-            sums.copy_from_slice(&total);
-        }
+    /// A sum for each class, in whole lanes.
+    pub fn zeros(&self) -> Vec<f32> {
+        vec![0.0; self.groups.len() * LANES]
     }
+
+    /// Adds up the weights of each class, `[classes]` in whole lanes, and multiplies them by `step`: as many times in
+    /// turn as there are `sums`.
+    pub fn add_up<const TIMES: usize>(
+        &self,
+        weights: &mut [Lanes],
+        step: &[Lanes],
+        sums: &mut [Vec<f32>; TIMES],
+    ) {
+        widest(
+            #[inline(always)]
+            || {
+                for (at, group) in self.groups.iter().enumerate() {
+                    let totals: [Lanes; TIMES] =
+                        add_and_multiply(&mut weights[group.clone()], &step[group.clone()]);
+                    for (sums, total) in sums.iter_mut().zip(&totals) {
+                        sums[at * LANES..][..LANES].copy_from_slice(total);
+                    }
+                }
+            },
+        );
+    }
+}
+
+#[inline(always)]
+fn add_and_multiply<const TIMES: usize>(weights: &mut [Lanes], step: &[Lanes]) -> [Lanes; TIMES] {
+    let mut totals = [[0.0; LANES]; TIMES];
+    for (weights, step) in weights.iter_mut().zip(step) {
+        // Copies, as the compiler does not know that the two are apart.
+        let (mut weight, step) = (*weights, *step);
+        for total in &mut totals {
+            for lane in 0..LANES {
+                total[lane] += weight[lane];
+                weight[lane] *= step[lane];
+            }
+        }
+        *weights = weight;
+    }
+    totals
 }
 
 pub(super) fn multiply(values: &mut [Lanes], by: &[Lanes]) {
