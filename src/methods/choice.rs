@@ -22,15 +22,19 @@ pub(crate) fn hold_outs(set: &FeatureSet, limit: usize) -> Vec<(Vec<usize>, Vec<
     (0..rotations(set, limit)).map(|rotation| hold_out(set, rotation)).collect()
 }
 
-/// Pairs of images to fit and images to choose by. Validation images are one such pair; without them there is
-/// one for each of the [`hold_outs`].
-pub(crate) fn folds(support: &Support, limit: usize) -> Vec<(FeatureSet, FeatureSet)> {
+/// Makes a set to fit and one to choose by, when it is their turn: all at once would be many copies of the shots.
+pub(crate) type Fold<'a> = Box<dyn Fn() -> (FeatureSet, FeatureSet) + Send + Sync + 'a>;
+
+/// Validation images are the only fold; without them there is one for each of the [`hold_outs`].
+pub(crate) fn folds(support: &Support, limit: usize) -> Vec<Fold<'_>> {
     let set = support.set();
     if let Some(validation) = support.validation() {
-        return vec![(set.clone(), validation.clone())];
+        return vec![Box::new(|| (set.clone(), validation.clone()))];
     }
-    let pairs = hold_outs(set, limit).into_iter();
-    pairs.map(|(held_out, kept)| (set.select(&kept), set.select(&held_out))).collect()
+    let fold = |(held_out, kept): (Vec<usize>, Vec<usize>)| -> Fold<'_> {
+        Box::new(move || (set.select(&kept), set.select(&held_out)))
+    };
+    hold_outs(set, limit).into_iter().map(fold).collect()
 }
 
 /// What was chosen, and why.

@@ -1,10 +1,10 @@
-use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
+use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
 use super::gaussians::{Gaussians, Prior};
 use crate::{
-    FeatureSet, Result, Support, TextClassifier,
+    Result, Support, TextClassifier,
     methods::{
-        choice::{ROTATIONS, folds},
+        choice::{Fold, ROTATIONS, folds},
         dense::{row_major, zero_shot_logits},
     },
 };
@@ -20,16 +20,21 @@ impl HeldOut {
     /// Of all that can be held out, fold after fold; empty where nothing can.
     pub fn new(support: &Support, classes: &TextClassifier, prior: &Prior) -> Result<Self> {
         let (mut labels, mut zero_shot, mut gaussian) = (Vec::new(), Vec::new(), Vec::new());
-        let folds = folds(support, ROTATIONS);
-        let score = |(kept, held_out): &(FeatureSet, FeatureSet)| -> Result<_> {
+        let score = |fold: Fold<'_>| -> Result<_> {
+            let (kept, held_out) = fold();
             let images = held_out.embeddings();
-            Ok((zero_shot_logits(images, classes), Gaussians::estimate(kept, prior)?.scores(images)))
+            let scores = Gaussians::estimate(&kept, prior)?.scores(images);
+            Ok((
+                held_out.labels().to_vec(),
+                row_major(&zero_shot_logits(images, classes)),
+                row_major(&scores),
+            ))
         };
-        let scores = folds.par_iter().map(score).collect::<Result<Vec<_>>>()?;
-        for ((_, held_out), (zero, scores)) in folds.iter().zip(scores) {
-            labels.extend_from_slice(held_out.labels());
-            zero_shot.extend(row_major(&zero));
-            gaussian.extend(row_major(&scores));
+        let folds = folds(support, ROTATIONS).into_par_iter();
+        for (of_fold, zero, scores) in folds.map(score).collect::<Result<Vec<_>>>()? {
+            labels.extend(of_fold);
+            zero_shot.extend(zero);
+            gaussian.extend(scores);
         }
         Ok(Self { labels, zero_shot, gaussian })
     }

@@ -9,11 +9,11 @@ use serde::{Deserialize, Serialize};
 use self::regression::Regression;
 use super::{
     Fitted, Method, Run, check_fit,
-    choice::{Choice, folds},
+    choice::{Choice, Fold, folds},
     dense::row_major,
     linear_head::LinearHead,
 };
-use crate::{Error, FeatureSet, Fingerprint, Result, Support, TextClassifier, adapter::AdapterFile};
+use crate::{Error, Fingerprint, Result, Support, TextClassifier, adapter::AdapterFile};
 
 /// The strengths tried where none is given, weakest pull to zero last.
 const GRID: [f64; 6] = [0.1, 1.0, 10.0, 100.0, 1e3, 1e4];
@@ -77,23 +77,25 @@ impl LinearProbe {
 
 /// The strength that does best on images that were not fitted. Each fit starts where the one before it ended.
 fn choose_c(support: &Support) -> f64 {
-    let folds = folds(support, ROTATIONS);
-    let labels: Vec<usize> = folds.iter().flat_map(|(_, held_out)| held_out.labels()).copied().collect();
-    let sweep = |(kept, held_out): &(FeatureSet, FeatureSet)| -> Vec<Vec<f32>> {
-        let regression = Regression::new(kept);
+    let sweep = |fold: Fold<'_>| -> (Vec<usize>, Vec<Vec<f32>>) {
+        let (kept, held_out) = fold();
+        let regression = Regression::new(&kept);
         let mut parameters = regression.zeros();
         let mut logits = Vec::with_capacity(GRID.len());
         for c in GRID {
             parameters = regression.fit(c, mem::take(&mut parameters), ROUGH);
             logits.push(regression.logits(&parameters, held_out.embeddings()));
         }
-        logits
+        (held_out.labels().to_vec(), logits)
     };
-    let logits: Vec<Vec<Vec<f32>>> = folds.par_iter().map(sweep).collect(); // by fold, then by candidate
+    let folds: Vec<(Vec<usize>, Vec<Vec<f32>>)> =
+        folds(support, ROTATIONS).into_par_iter().map(sweep).collect();
+    let labels: Vec<usize> = folds.iter().flat_map(|(labels, _)| labels).copied().collect();
     let mut choice = Choice::new(&labels);
     if !folds.is_empty() {
         for (at, c) in GRID.into_iter().enumerate() {
-            choice.consider(c, &logits.iter().flat_map(|fold| &fold[at]).copied().collect::<Vec<f32>>());
+            let logits = folds.iter().flat_map(|(_, logits)| &logits[at]).copied();
+            choice.consider(c, &logits.collect::<Vec<f32>>());
         }
     }
     choice.best().unwrap_or(DEFAULT_C)
