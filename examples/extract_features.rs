@@ -18,6 +18,7 @@ mod cli;
 mod folders;
 
 use std::{
+    cell::Cell,
     env,
     ops::ControlFlow,
     path::{Path, PathBuf},
@@ -115,6 +116,7 @@ fn fill(
     let style =
         ProgressStyle::with_template("{prefix} {bar:30} {pos}/{len}  {msg}").expect("a valid template");
     let bar = ProgressBar::new(0).with_style(style).with_prefix(split.to_owned());
+    let rate = Cell::new(0.0);
     let mut options = ExtractOptions::default()
         .store(store)
         .on_broken(if arguments.skip_broken { Broken::Skip } else { Broken::Fail })
@@ -122,6 +124,7 @@ fn fill(
         .on_progress(|now| {
             bar.set_length(now.total as u64);
             bar.set_position(now.done as u64);
+            rate.set(now.images_per_second);
             bar.set_message(format!("{:.1} images/s  {:.0} s left", now.images_per_second, now.seconds_left));
             ControlFlow::Continue(())
         });
@@ -139,7 +142,9 @@ fn fill(
     }
     let result = fill_store(&clips.iter().collect::<Vec<_>>(), images, options);
     bar.finish_and_clear();
-    result
+    result?;
+    eprintln!("{split}: {:.1} images/s", rate.get());
+    Ok(())
 }
 
 /// Writes the feature file from complete stores, a shard at a time.

@@ -16,7 +16,7 @@ pub(crate) fn widest<R>(work: impl FnOnce() -> R) -> R {
 }
 
 /// How many numbers [`fold`] takes at once. Sums depend on it, and so it is the same on every processor.
-const LANES: usize = 16;
+pub(crate) const LANES: usize = 16;
 
 /// Joins what `of` makes of every number, in [`LANES`] lanes and then the lanes.
 #[inline(always)]
@@ -48,10 +48,12 @@ pub(crate) fn exp(x: f32) -> f32 {
     let power = shifted - ROUND;
     // ln 2 in two parts, of which the first has so few bits that the product is exact.
     let rest = x - power * 0.693_359_4 + power * 2.121_944_4e-4;
-    let series =
-        (((((rest / 720.0 + 1.0 / 120.0) * rest + 1.0 / 24.0) * rest + 1.0 / 6.0) * rest + 0.5) * rest + 1.0)
-            * rest
-            + 1.0;
+    let series = (((((rest * (1.0 / 720.0) + 1.0 / 120.0) * rest + 1.0 / 24.0) * rest + 1.0 / 6.0) * rest
+        + 0.5)
+        * rest
+        + 1.0)
+        * rest
+        + 1.0;
     series * f32::from_bits(shifted.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127) << 23)
 }
 

@@ -6,7 +6,7 @@ use burn::{
 
 use super::{
     checkpoint::Checkpoint,
-    transformer::{Block, BlockShape, norm},
+    transformer::{Block, BlockShape, forward_at, norm},
     weights::{Layout, Weights},
 };
 use crate::{Result, input::Tokenized};
@@ -58,11 +58,6 @@ impl TextTransformer {
         let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [texts, length]), &device);
         let positions = self.position.val().narrow(0, 0, length).unsqueeze();
         let x = embedding(self.token.val(), ids) + positions; // [texts, length, width]
-        let x = self.blocks.iter().fold(x, |x, block| block.forward(x));
-        let [_, _, width] = x.dims();
-        let ends: Vec<i64> =
-            tokens.ends.iter().enumerate().map(|(text, end)| (text * length + end) as i64).collect();
-        let ends = Tensor::<1, Int>::from_data(TensorData::new(ends, [texts]), &device);
-        self.final_norm.forward(x.reshape([texts * length, width]).select(0, ends))
+        self.final_norm.forward(forward_at(&self.blocks, x, &tokens.ends))
     }
 }

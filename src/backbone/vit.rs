@@ -6,7 +6,7 @@ use burn::{
 
 use super::{
     checkpoint::Checkpoint,
-    transformer::{Block, BlockShape, norm},
+    transformer::{Block, BlockShape, forward_at, norm},
     weights::{Layout, Weights},
 };
 use crate::Result;
@@ -63,26 +63,17 @@ impl VisionTransformer {
 
     /// Pixels `[batch, 3, side, side]` to the class token's feature `[batch, width]`, before the projection.
     pub fn forward(&self, pixels: Tensor<4>) -> Tensor<2> {
-        let tokens = self.encode(pixels, 1);
-        self.post_norm.forward(tokens.squeeze_dim(1))
+        let batch = pixels.dims()[0];
+        let x = self.embed(pixels);
+        self.post_norm.forward(forward_at(&self.blocks, x, &vec![0; batch]))
     }
 
     /// Pixels `[batch, 3, side, side]` to the patches' features `[batch, patches, width]`, as the last block leaves
     /// them.
     pub fn patches(&self, pixels: Tensor<4>) -> Tensor<3> {
         let patches = self.position.val().dims()[0] - 1;
-        self.encode(pixels, 1 + patches).narrow(1, 1, patches)
-    }
-
-    /// The first `count` tokens after the last block: `[batch, count, width]`.
-    fn encode(&self, pixels: Tensor<4>, count: usize) -> Tensor<3> {
-        let x = self.embed(pixels);
-        match self.blocks.split_last() {
-            Some((last, blocks)) => {
-                last.forward_first(blocks.iter().fold(x, |x, block| block.forward(x)), count)
-            }
-            None => x.narrow(1, 0, count),
-        }
+        let x = self.blocks.iter().fold(self.embed(pixels), |x, block| block.forward(x));
+        x.narrow(1, 1, patches)
     }
 
     /// `[batch, 1 + patches, width]`: class token and patches with their positions, normalised.

@@ -1,4 +1,4 @@
-use std::path::Path;
+use std::{array, path::Path};
 
 use burn::tensor::{Device, Tensor, TensorData};
 use image::{DynamicImage, ImageDecoder, ImageError, ImageReader, Limits, RgbImage, metadata::Orientation};
@@ -154,8 +154,9 @@ impl Preprocess {
         let mut values = Vec::with_capacity(bytes.len());
         for channel in 0..3 {
             let (mean, std) = (self.mean[channel], self.std[channel]);
-            let level = |&byte: &u8| (f32::from(byte) / 255.0 - mean) / std;
-            values.extend(bytes[channel..].iter().step_by(3).map(level));
+            let levels: [f32; 256] = array::from_fn(|level| (level as f32 / 255.0 - mean) / std);
+            let pixels: &[[u8; 3]] = bytes.as_chunks().0;
+            values.extend(pixels.iter().map(|pixel| levels[usize::from(pixel[channel])]));
         }
         values
     }
