@@ -26,9 +26,6 @@ use crate::{
 /// other batches may give other last bits.
 pub(crate) const IMAGE_BATCH: usize = 32;
 
-/// Of these, images that one lane encodes at once.
-const IMAGES_AT_ONCE: usize = 4;
-
 /// Texts that one lane encodes at once.
 const TEXT_BATCH: usize = 32;
 
@@ -198,7 +195,7 @@ impl ClipBackbone {
     /// # Panics
     /// If the pixels have another shape.
     pub fn image_embeddings(&self, pixels: Tensor<4>) -> Tensor<2> {
-        self.lanes.encode(pixels.dims()[0], IMAGES_AT_ONCE, |images| {
+        self.lanes.encode(pixels.dims()[0], self.vision.at_once(), |images| {
             self.vision.projection.forward(self.features_of(pixels.clone().slice([images])))
         })
     }
@@ -212,7 +209,7 @@ impl ClipBackbone {
     /// # Panics
     /// If the pixels have another shape.
     pub fn image_features(&self, pixels: Tensor<4>) -> Tensor<2> {
-        self.lanes.encode(pixels.dims()[0], IMAGES_AT_ONCE, |images| {
+        self.lanes.encode(pixels.dims()[0], self.vision.at_once(), |images| {
             self.features_of(pixels.clone().slice([images]))
         })
     }

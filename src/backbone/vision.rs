@@ -9,6 +9,13 @@ use super::{
 };
 use crate::{Error, Result};
 
+/// Rows of a product that one lane works on: so many that the weights are packed seldom, and so few that what a layer
+/// makes of them is memory that the allocator keeps.
+const TOKENS_AT_ONCE: usize = 800;
+
+/// Images that one lane takes through a ResNet at once.
+const RESNET_AT_ONCE: usize = 4;
+
 /// The last layer of an image tower, from features to embeddings: `e = f P + b`. ProLIP trains it.
 ///
 /// In a ResNet it is the output of the attention pooling and has a bias; in a ViT it has none.
@@ -91,6 +98,14 @@ impl Vision {
             Tower::ResNet(tower) => Tower::ResNet(Box::new(precision.tower(*tower))),
         };
         Self { tower, projection: self.projection }
+    }
+
+    /// How many images a lane encodes at once.
+    pub fn at_once(&self) -> usize {
+        match &self.tower {
+            Tower::Vit(tower) => (TOKENS_AT_ONCE / tower.tokens()).max(1),
+            Tower::ResNet(_) => RESNET_AT_ONCE,
+        }
     }
 
     /// Pixels `[batch, 3, side, side]` to what is projected: `[batch, features]`.

@@ -61,6 +61,11 @@ impl VisionTransformer {
             .try_for_each(|(index, block)| block.store(checkpoint, &Layout::HuggingFace.vision_block(index)))
     }
 
+    /// The tokens of an image: its patches and the class token.
+    pub fn tokens(&self) -> usize {
+        self.position.val().dims()[0]
+    }
+
     /// Pixels `[batch, 3, side, side]` to the class token's feature `[batch, width]`, before the projection.
     pub fn forward(&self, pixels: Tensor<4>) -> Tensor<2> {
         let batch = pixels.dims()[0];
@@ -71,7 +76,7 @@ impl VisionTransformer {
     /// Pixels `[batch, 3, side, side]` to the patches' features `[batch, patches, width]`, as the last block leaves
     /// them.
     pub fn patches(&self, pixels: Tensor<4>) -> Tensor<3> {
-        let patches = self.position.val().dims()[0] - 1;
+        let patches = self.tokens() - 1;
         let x = self.blocks.iter().fold(self.embed(pixels), |x, block| block.forward(x));
         x.narrow(1, 1, patches)
     }
