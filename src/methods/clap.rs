@@ -31,7 +31,7 @@ use crate::{
 /// | `norm` | 6 | above 0 | length of the text embeddings; the longer, the less a step turns them |
 /// | `epochs` | 300 | 0 or more | passes over the shots; 0 is zero-shot |
 /// | `batch_size` | 256 | 0 or more | images a step; 0 takes all at once |
-/// | `learning_rate` | 0.1 | above 0 | of SGD, before the cosine |
+/// | `learning_rate` | 0.1 | above 0 | of SGD, before the cosine; `100 / s` times as much at a logit scale `s` |
 /// | `momentum` | 0.9 | 0..1 | of SGD |
 /// | `warmup_epochs` | 1 | 0 or more | epochs at `warmup_rate` |
 /// | `warmup_rate` | 0.00001 | 0 or more | learning rate of the warm-up |

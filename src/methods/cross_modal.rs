@@ -26,7 +26,7 @@ use crate::{Error, FeatureSet, Fingerprint, Result, Support, TextClassifier, ada
 /// | `average` | 0.5 | 0..=1 | weight of the text classifier in what is used; 1 is zero-shot |
 /// | `steps` | 800 | 0 or more | batches, rounded up to whole passes; 0 is zero-shot |
 /// | `batch_size` | 32 | 2 or more | images and prompts a step, half of each |
-/// | `learning_rate` | 0.001 | above 0 | of AdamW, before the cosine, which falls with every step |
+/// | `learning_rate` | 0.001 | above 0 | of AdamW, before the cosine, which falls with every step; `100 / s` times as much at a logit scale `s` |
 /// | `weight_decay` | 0.01 | 0 or more | of AdamW |
 /// | `seed` | 0 | | fixes the batches |
 ///

@@ -64,7 +64,8 @@ impl<M: Method> MatrixFit<'_, M> {
             (loss, gradients)
         };
         let net = Matrix::new(start);
-        let net = self.trainer.train(net, examples, gradients, &mut NoMonitor, "all shots", &mut session)?;
+        let trainer = self.trainer.at_scale(self.classes.logit_scale());
+        let net = trainer.train(net, examples, gradients, &mut NoMonitor, "all shots", &mut session)?;
         session.close()?;
         // By way of the host, so that it lies in memory as one that was read from a file: to the last bit.
         Ok(Tensor::from_data(on_host(net.value())?, &device))

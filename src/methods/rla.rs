@@ -33,7 +33,7 @@ const WEIGHT: &str = "adapter.weight";
 /// | --- | --- | --- | --- |
 /// | `lambda` | null | 0 or more, or null | pull towards the identity; null is 1 / shots, their mean over the classes |
 /// | `steps` | 300 | 0 or more | steps, each on all shots; 0 is zero-shot |
-/// | `learning_rate` | 0.0001 | above 0 | of Adam, before the cosine |
+/// | `learning_rate` | 0.0001 | above 0 | of Adam, before the cosine; `100 / s` times as much at a logit scale `s` |
 /// | `epsilon` | 0.0001 | above 0 | of Adam |
 ///
 /// There is nothing random in it. Validation images are not used.

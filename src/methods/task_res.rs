@@ -25,7 +25,7 @@ use crate::{Fingerprint, Result, Support, TextClassifier, adapter::AdapterFile, 
 /// | `norm` | 6 | above 0 | length of the text embeddings; the longer, the less a step turns them |
 /// | `epochs` | by shots | 0 or more | passes over the shots: 100 up to 4 shots, else 200; 0 is zero-shot |
 /// | `batch_size` | 256 | 0 or more | images a step; 0 takes all at once |
-/// | `learning_rate` | 0.002 | above 0 | of Adam, before the cosine |
+/// | `learning_rate` | 0.002 | above 0 | of Adam, before the cosine; `100 / s` times as much at a logit scale `s` |
 /// | `seed` | 0 | | fixes the batches |
 ///
 /// The authors' text embeddings are as long as CLIP's text tower makes them, 7 to 10 in published models, which

@@ -27,7 +27,7 @@ use crate::{Fingerprint, Result, Support, TextClassifier, adapter::AdapterFile};
 /// | `beta` | 5.5 | above 0 | sharpness: how fast the say of a shot falls with its distance |
 /// | `epochs` | 20 | 0 or more | passes over the shots; 0 is [`TipAdapter`] |
 /// | `batch_size` | 256 | 0 or more | images a step; 0 takes all at once |
-/// | `learning_rate` | 0.001 | above 0 | of AdamW, before the cosine, which falls with every step |
+/// | `learning_rate` | 0.001 | above 0 | of AdamW, before the cosine, which falls with every step; `100 / s` times as much at a logit scale `s` |
 /// | `epsilon` | 0.0001 | above 0 | of AdamW |
 /// | `weight_decay` | 0.01 | 0 or more | of AdamW |
 /// | `seed` | 0 | | fixes the batches |

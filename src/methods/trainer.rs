@@ -68,6 +68,11 @@ pub(crate) struct Trainer {
 }
 
 impl Trainer {
+    /// The same for logits of another scale than the learning rates are for.
+    pub fn at_scale(self, logit_scale: f64) -> Self {
+        Self { schedule: self.schedule.at_scale(logit_scale), ..self }
+    }
+
     /// Trains `net` and returns what the monitor makes of it. `gradients` gives the mean loss of a batch and the
     /// gradient of each of the network's parameters, and nothing else is ever changed.
     pub fn train<M: Module>(

@@ -162,7 +162,8 @@ impl<'a> Fit<'a> {
         let scale = self.classes.logit_scale();
         let gradients =
             |net: &AdaptedClip, images, targets| net.gradients(images, targets, self.weights.clone(), scale);
-        self.config.trainer(shots, scale).train(net, &examples, gradients, monitor, stage, session)
+        let trainer = self.config.trainer(shots).at_scale(scale);
+        trainer.train(net, &examples, gradients, monitor, stage, session)
     }
 
     fn logits(&self, net: &AdaptedClip, images: Tensor<2>) -> Tensor<2> {

@@ -18,9 +18,6 @@ use crate::{
     adapter::{AdaptedClip, Branch, RatioKind},
 };
 
-/// What the learning rates are for.
-const LOGIT_SCALE: f64 = 100.0;
-
 /// Which sides of CLIP get an adapter.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -190,8 +187,7 @@ impl ClipAdapter {
         }
     }
 
-    fn trainer(&self, shots: usize, logit_scale: f64) -> Trainer {
-        let faster = LOGIT_SCALE / logit_scale;
+    fn trainer(&self, shots: usize) -> Trainer {
         let epochs = self.epochs.unwrap_or(match shots {
             0 | 1 => 50,
             2..=4 => 100,
@@ -199,8 +195,8 @@ impl ClipAdapter {
         });
         Trainer {
             schedule: Schedule {
-                rate: self.learning_rate * faster,
-                warmup_rate: self.warmup_rate * faster,
+                rate: self.learning_rate,
+                warmup_rate: self.warmup_rate,
                 warmup_epochs: self.warmup_epochs,
                 epochs,
                 smooth: false,
@@ -225,20 +221,5 @@ impl Method for ClipAdapter {
         check_fit(support, classes)?;
         self.validate(classes.dim())?;
         Fit::new(self, support, classes, run.device()).run(run)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_smaller_logit_scale_takes_larger_steps() {
-        let rates = |scale: f64| {
-            let Schedule { rate, warmup_rate, .. } = ClipAdapter::default().trainer(16, scale).schedule;
-            (rate, warmup_rate)
-        };
-        assert_eq!(rates(100.0), (0.002, 1e-5));
-        assert_eq!(rates(25.0), (0.008, 4e-5));
     }
 }

@@ -14,6 +14,8 @@ use crate::methods::plain::{Rows, dot, kernel_logits, one_hot, softmax, unit, ze
 const DIM: usize = 5;
 const STEPS: usize = 6;
 const SCALE: f64 = 6.0;
+/// Rates are given for a logit scale of 100.
+const FASTER: f64 = 100.0 / SCALE;
 const LABELS: [usize; 6] = [0, 1, 2, 0, 1, 1];
 
 fn wave(rows: usize, phase: f32) -> Vec<f32> {
@@ -144,8 +146,14 @@ fn task_res() {
     let weights = |residual: &Rows| normalised(&blend(residual, 0.7, &scaled(&tiny.text, 2.0)));
     let loss = |residual: &Rows| cross_entropy(&linear(&tiny.images, &weights(residual)), &LABELS);
     let residual = adam(loss, &scaled(&tiny.text, 0.0), 0.05, 1e-8, 0.0);
-    let settings =
-        TaskRes { alpha: 0.7, norm: 2.0, epochs: Some(STEPS), batch_size: 0, learning_rate: 0.05, seed: 3 };
+    let settings = TaskRes {
+        alpha: 0.7,
+        norm: 2.0,
+        epochs: Some(STEPS),
+        batch_size: 0,
+        learning_rate: 0.05 / FASTER,
+        seed: 3,
+    };
     let test = unit(&tiny.test);
     check(&tiny, settings, &linear(&test, &weights(&residual)), &zero_shot(&test, &tiny.classes));
 }
@@ -162,7 +170,7 @@ fn rla() {
         cross_entropy(&logits(&tiny.images, matrix), &LABELS) + change / 2.0
     };
     let matrix = adam(loss, &identity, 0.05, 1e-4, 0.0);
-    let settings = Rla { lambda: None, steps: STEPS, learning_rate: 0.05, epsilon: 1e-4 };
+    let settings = Rla { lambda: None, steps: STEPS, learning_rate: 0.05 / FASTER, epsilon: 1e-4 };
     let test = unit(&tiny.test);
     check(&tiny, settings, &logits(&test, &matrix), &zero_shot(&test, &tiny.classes));
 }
@@ -190,9 +198,9 @@ fn clap() {
     let settings = Clap {
         norm: 3.0,
         epochs: STEPS,
-        learning_rate: 0.4,
+        learning_rate: 0.4 / FASTER,
         momentum: 0.8,
-        warmup_rate: 0.01,
+        warmup_rate: 0.01 / FASTER,
         ..Default::default()
     };
     check(&tiny, settings, &fit(true), &fit(false));
@@ -212,7 +220,7 @@ fn cross_modal() {
         average: 0.25,
         steps: STEPS,
         batch_size: 12,
-        learning_rate: 0.05,
+        learning_rate: 0.05 / FASTER,
         weight_decay: 0.1,
         seed: 3,
     };
@@ -232,7 +240,7 @@ fn tip_adapter_f() {
         beta: 3.0,
         epochs: STEPS,
         batch_size: 6,
-        learning_rate: 0.05,
+        learning_rate: 0.05 / FASTER,
         epsilon: 1e-4,
         weight_decay: 0.1,
         seed: 3,
