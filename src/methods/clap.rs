@@ -1,10 +1,9 @@
-use std::path::Path;
-
-use burn::tensor::{Device, Tensor, TensorData, activation};
+use burn::tensor::{Tensor, TensorData, activation};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Fitted, Method, Run, check_fit,
+    Method, Run, check_fit,
+    fitted_linear::FittedLinear,
     linear_head::LinearHead,
     matrix::{MatrixFit, unit_linear_slope},
     optimiser::Optimiser,
@@ -12,10 +11,7 @@ use super::{
     schedule::Schedule,
     trainer::{Examples, Trainer},
 };
-use crate::{
-    Error, FeatureSet, Fingerprint, Result, Support, TextClassifier, adapter::AdapterFile,
-    features::normalise,
-};
+use crate::{Error, FeatureSet, Result, Support, TextClassifier, features::normalise};
 
 /// CLAP: a linear probe that starts from the text and is held to it, the more where zero-shot is right.
 ///
@@ -143,28 +139,7 @@ impl Clap {
 }
 
 /// The class weights of a [`Clap`].
-#[derive(Debug, Clone)]
-pub struct FittedClap {
-    settings: Clap,
-    head: LinearHead,
-}
-
-impl FittedClap {
-    /// The settings it was fitted with.
-    pub fn settings(&self) -> &Clap {
-        &self.settings
-    }
-
-    /// Opens a file that [`save`](Fitted::save) wrote, for features that `expected` names.
-    ///
-    /// # Errors
-    /// As [`FittedClipAdapter::load`](crate::FittedClipAdapter::load).
-    pub fn load(path: impl AsRef<Path>, expected: &Fingerprint, device: &Device) -> Result<Self> {
-        let (file, archive) = AdapterFile::<Clap, ()>::read(path.as_ref(), Clap::NAME, expected)?;
-        let head = LinearHead::load(&file, &archive, device)?;
-        Ok(Self { settings: file.settings, head })
-    }
-}
+pub type FittedClap = FittedLinear<Clap>;
 
 impl Method for Clap {
     const NAME: &'static str = "clap";
@@ -186,31 +161,6 @@ impl Method for Clap {
         let fit = MatrixFit { method: self, support, classes, trainer: self.trainer() };
         let prototypes = fit.run(text.clone(), &examples, slope, run)?;
         let head = LinearHead::without_bias(classes, normalise(prototypes).mul_scalar(scale))?;
-        Ok(FittedClap { settings: *self, head })
-    }
-}
-
-impl Fitted for FittedClap {
-    fn classes(&self) -> &TextClassifier {
-        self.head.classes()
-    }
-
-    fn device(&self) -> &Device {
-        self.head.device()
-    }
-
-    fn logits(&self, images: Tensor<2>) -> Tensor<2> {
-        self.head.logits(images)
-    }
-
-    fn save(&self, path: &Path) -> Result<()> {
-        AdapterFile {
-            method: Clap::NAME,
-            settings: self.settings,
-            found: (),
-            classes: self.classes().clone(),
-            parameters: self.head.parameters()?,
-        }
-        .write(path)
+        Ok(FittedClap::new(*self, (), head))
     }
 }

@@ -1,10 +1,9 @@
-use std::path::Path;
-
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Fitted, Method, Run, check_fit,
+    Method, Run, check_fit,
+    fitted_linear::FittedLinear,
     linear_head::LinearHead,
     matrix::{MatrixFit, linear_slope},
     optimiser::Optimiser,
@@ -12,7 +11,7 @@ use super::{
     schedule::Schedule,
     trainer::{Examples, Trainer, permutation},
 };
-use crate::{Error, FeatureSet, Fingerprint, Result, Support, TextClassifier, adapter::AdapterFile};
+use crate::{Error, FeatureSet, Result, Support, TextClassifier};
 
 /// The cross-modal probe: a linear layer to which the prompts are training examples like the images.
 ///
@@ -121,28 +120,7 @@ fn stacked(pairs: Tensor<2>) -> Tensor<2> {
 }
 
 /// The class weights of a [`CrossModal`].
-#[derive(Debug, Clone)]
-pub struct FittedCrossModal {
-    settings: CrossModal,
-    head: LinearHead,
-}
-
-impl FittedCrossModal {
-    /// The settings it was fitted with.
-    pub fn settings(&self) -> &CrossModal {
-        &self.settings
-    }
-
-    /// Opens a file that [`save`](Fitted::save) wrote, for features that `expected` names.
-    ///
-    /// # Errors
-    /// As [`FittedClipAdapter::load`](crate::FittedClipAdapter::load).
-    pub fn load(path: impl AsRef<Path>, expected: &Fingerprint, device: &Device) -> Result<Self> {
-        let (file, archive) = AdapterFile::<CrossModal, ()>::read(path.as_ref(), CrossModal::NAME, expected)?;
-        let head = LinearHead::load(&file, &archive, device)?;
-        Ok(Self { settings: file.settings, head })
-    }
-}
+pub type FittedCrossModal = FittedLinear<CrossModal>;
 
 impl Method for CrossModal {
     const NAME: &'static str = "cross-modal";
@@ -167,31 +145,6 @@ impl Method for CrossModal {
         let trained = fit.run(text.clone(), &pairs, slope, run)?;
         let weights = trained.mul_scalar(1.0 - self.average) + text.mul_scalar(self.average);
         let head = LinearHead::without_bias(classes, weights.mul_scalar(scale))?;
-        Ok(FittedCrossModal { settings: *self, head })
-    }
-}
-
-impl Fitted for FittedCrossModal {
-    fn classes(&self) -> &TextClassifier {
-        self.head.classes()
-    }
-
-    fn device(&self) -> &Device {
-        self.head.device()
-    }
-
-    fn logits(&self, images: Tensor<2>) -> Tensor<2> {
-        self.head.logits(images)
-    }
-
-    fn save(&self, path: &Path) -> Result<()> {
-        AdapterFile {
-            method: CrossModal::NAME,
-            settings: self.settings,
-            found: (),
-            classes: self.classes().clone(),
-            parameters: self.head.parameters()?,
-        }
-        .write(path)
+        Ok(FittedCrossModal::new(*self, (), head))
     }
 }

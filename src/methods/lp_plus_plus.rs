@@ -1,17 +1,12 @@
-use std::path::Path;
-
 use burn::tensor::{Device, Tensor, activation};
 use faer::Side;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Fitted, Method, Progress, Run, check_fit, choice::Choice, dense::unit_rows, linear_head::LinearHead,
-    trainer::scalar,
+    Method, Progress, Run, check_fit, choice::Choice, dense::unit_rows, fitted_linear::FittedLinear,
+    linear_head::LinearHead, trainer::scalar,
 };
-use crate::{
-    Error, FeatureSet, Fingerprint, Result, Support, TextClassifier, adapter::AdapterFile,
-    features::normalise,
-};
+use crate::{Error, FeatureSet, Result, Support, TextClassifier, features::normalise};
 
 /// What the initial weight of the text is, in units of the mean cosine of a class's images with its text.
 const INITIAL_ALPHA: f64 = 250.0;
@@ -207,33 +202,18 @@ impl Steps {
 }
 
 /// The blended classifier of an [`LpPlusPlus`].
-#[derive(Debug, Clone)]
-pub struct FittedLpPlusPlus {
-    settings: LpPlusPlus,
+pub type FittedLpPlusPlus = FittedLinear<LpPlusPlus, Kept>;
+
+/// What is found beside the classifier.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Kept {
     iteration: usize,
-    head: LinearHead,
 }
 
 impl FittedLpPlusPlus {
-    /// The settings it was fitted with.
-    pub fn settings(&self) -> &LpPlusPlus {
-        &self.settings
-    }
-
     /// The iteration that was kept.
     pub fn iteration(&self) -> usize {
-        self.iteration
-    }
-
-    /// Opens a file that [`save`](Fitted::save) wrote, for features that `expected` names.
-    ///
-    /// # Errors
-    /// As [`FittedClipAdapter::load`](crate::FittedClipAdapter::load).
-    pub fn load(path: impl AsRef<Path>, expected: &Fingerprint, device: &Device) -> Result<Self> {
-        let (file, archive) =
-            AdapterFile::<LpPlusPlus, usize>::read(path.as_ref(), LpPlusPlus::NAME, expected)?;
-        let head = LinearHead::load(&file, &archive, device)?;
-        Ok(Self { settings: file.settings, iteration: file.found, head })
+        self.found.iteration
     }
 }
 
@@ -255,35 +235,6 @@ impl Method for LpPlusPlus {
         let weight = weight.map_err(|error| Error::execution("reading weights", error))?;
         let bias = vec![0.0; classes.class_names().len()];
         let head = LinearHead::new(classes, weight, bias, run.device());
-        Ok(FittedLpPlusPlus { settings: *self, iteration, head })
-    }
-}
-
-impl Fitted for FittedLpPlusPlus {
-    fn classes(&self) -> &TextClassifier {
-        self.head.classes()
-    }
-
-    fn device(&self) -> &Device {
-        self.head.device()
-    }
-
-    fn logits(&self, images: Tensor<2>) -> Tensor<2> {
-        self.head.logits(images)
-    }
-
-    fn chosen(&self) -> serde_json::Value {
-        serde_json::json!({ "iteration": self.iteration })
-    }
-
-    fn save(&self, path: &Path) -> Result<()> {
-        AdapterFile {
-            method: LpPlusPlus::NAME,
-            settings: self.settings,
-            found: self.iteration,
-            classes: self.classes().clone(),
-            parameters: self.head.parameters()?,
-        }
-        .write(path)
+        Ok(FittedLpPlusPlus::new(*self, Kept { iteration }, head))
     }
 }

@@ -1,16 +1,14 @@
-use std::path::Path;
-
-use burn::tensor::{Device, Tensor};
 use faer::Mat;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Fitted, Method, Run, check_fit,
+    Method, Run, check_fit,
     dense::{row_major, unit_rows},
+    fitted_linear::FittedLinear,
     linear_head::LinearHead,
     range,
 };
-use crate::{FeatureSet, Fingerprint, Result, Support, TextClassifier, adapter::AdapterFile};
+use crate::{FeatureSet, Result, Support, TextClassifier};
 
 /// SS-Text: every class weight is its text moved towards its images, the further the more of them there are.
 ///
@@ -89,18 +87,9 @@ impl SsText {
 }
 
 /// The class weights of an [`SsText`].
-#[derive(Debug, Clone)]
-pub struct FittedSsText {
-    settings: SsText,
-    head: LinearHead,
-}
+pub type FittedSsText = FittedLinear<SsText>;
 
 impl FittedSsText {
-    /// The settings it was fitted with.
-    pub fn settings(&self) -> &SsText {
-        &self.settings
-    }
-
     /// The same model for a longer list of classes, in any order. The new ones are known by their text alone,
     /// as if the shots had been fitted with all classes from the beginning.
     ///
@@ -108,17 +97,7 @@ impl FittedSsText {
     /// [`Error::Fingerprint`](crate::Error::Fingerprint) if `classes` are of another backbone, [`Error::Dim`](crate::Error::Dim) if they have another
     /// width, and [`Error::Data`](crate::Error::Data) if one of the present classes is not among them.
     pub fn with_classes(&self, classes: &TextClassifier) -> Result<Self> {
-        Ok(Self { settings: self.settings, head: self.head.with_classes(classes)? })
-    }
-
-    /// Opens a file that [`save`](Fitted::save) wrote, for features that `expected` names.
-    ///
-    /// # Errors
-    /// As [`FittedClipAdapter::load`](crate::FittedClipAdapter::load).
-    pub fn load(path: impl AsRef<Path>, expected: &Fingerprint, device: &Device) -> Result<Self> {
-        let (file, archive) = AdapterFile::<SsText, ()>::read(path.as_ref(), SsText::NAME, expected)?;
-        let head = LinearHead::load(&file, &archive, device)?;
-        Ok(Self { settings: file.settings, head })
+        Ok(Self::new(*self.settings(), (), self.head.with_classes(classes)?))
     }
 }
 
@@ -137,31 +116,6 @@ impl Method for SsText {
         let weights = self.weights(support.set(), classes);
         let bias = vec![0.0; weights.nrows()];
         let head = LinearHead::new(classes, row_major(&weights), bias, run.device());
-        Ok(FittedSsText { settings: *self, head })
-    }
-}
-
-impl Fitted for FittedSsText {
-    fn classes(&self) -> &TextClassifier {
-        self.head.classes()
-    }
-
-    fn device(&self) -> &Device {
-        self.head.device()
-    }
-
-    fn logits(&self, images: Tensor<2>) -> Tensor<2> {
-        self.head.logits(images)
-    }
-
-    fn save(&self, path: &Path) -> Result<()> {
-        AdapterFile {
-            method: SsText::NAME,
-            settings: self.settings,
-            found: (),
-            classes: self.classes().clone(),
-            parameters: self.head.parameters()?,
-        }
-        .write(path)
+        Ok(FittedSsText::new(*self, (), head))
     }
 }

@@ -1,10 +1,9 @@
-use std::path::Path;
-
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Fitted, Method, Run, check_fit,
+    Method, Run, check_fit,
+    fitted_linear::FittedLinear,
     linear_head::LinearHead,
     matrix::{MatrixFit, unit_linear_slope},
     optimiser::Optimiser,
@@ -12,7 +11,7 @@ use super::{
     schedule::Schedule,
     trainer::{Examples, Trainer},
 };
-use crate::{Fingerprint, Result, Support, TextClassifier, adapter::AdapterFile, features::normalise};
+use crate::{Result, Support, TextClassifier, features::normalise};
 
 /// TaskRes: a trained residual on the text classifier, which itself stays as it is.
 ///
@@ -97,28 +96,7 @@ impl TaskRes {
 }
 
 /// The class weights of a [`TaskRes`].
-#[derive(Debug, Clone)]
-pub struct FittedTaskRes {
-    settings: TaskRes,
-    head: LinearHead,
-}
-
-impl FittedTaskRes {
-    /// The settings it was fitted with.
-    pub fn settings(&self) -> &TaskRes {
-        &self.settings
-    }
-
-    /// Opens a file that [`save`](Fitted::save) wrote, for features that `expected` names.
-    ///
-    /// # Errors
-    /// As [`FittedClipAdapter::load`](crate::FittedClipAdapter::load).
-    pub fn load(path: impl AsRef<Path>, expected: &Fingerprint, device: &Device) -> Result<Self> {
-        let (file, archive) = AdapterFile::<TaskRes, ()>::read(path.as_ref(), TaskRes::NAME, expected)?;
-        let head = LinearHead::load(&file, &archive, device)?;
-        Ok(Self { settings: file.settings, head })
-    }
-}
+pub type FittedTaskRes = FittedLinear<TaskRes>;
 
 impl Method for TaskRes {
     const NAME: &'static str = "task-res";
@@ -144,31 +122,6 @@ impl Method for TaskRes {
         let fit = MatrixFit { method: self, support, classes, trainer };
         let residual = fit.run(text.zeros_like(), &examples, slope, run)?;
         let head = LinearHead::without_bias(classes, normalise(weights(residual)).mul_scalar(scale))?;
-        Ok(FittedTaskRes { settings: *self, head })
-    }
-}
-
-impl Fitted for FittedTaskRes {
-    fn classes(&self) -> &TextClassifier {
-        self.head.classes()
-    }
-
-    fn device(&self) -> &Device {
-        self.head.device()
-    }
-
-    fn logits(&self, images: Tensor<2>) -> Tensor<2> {
-        self.head.logits(images)
-    }
-
-    fn save(&self, path: &Path) -> Result<()> {
-        AdapterFile {
-            method: TaskRes::NAME,
-            settings: self.settings,
-            found: (),
-            classes: self.classes().clone(),
-            parameters: self.head.parameters()?,
-        }
-        .write(path)
+        Ok(FittedTaskRes::new(*self, (), head))
     }
 }

@@ -1,9 +1,6 @@
 mod gaussians;
 mod held_out;
 
-use std::path::Path;
-
-use burn::tensor::{Device, Tensor};
 use faer::Mat;
 use serde::{Deserialize, Serialize};
 
@@ -12,13 +9,14 @@ use self::{
     held_out::HeldOut,
 };
 use super::{
-    Fitted, Method, Run, check_fit,
+    Method, Run, check_fit,
     choice::{Choice, Chosen},
     dense::{row_major, unit_rows},
+    fitted_linear::FittedLinear,
     linear_head::LinearHead,
     proposal::{NearChoice, Proposal},
 };
-use crate::{Error, Fingerprint, Result, Support, TextClassifier, adapter::AdapterFile};
+use crate::{Error, Result, Support, TextClassifier};
 
 /// The weights tried where none is given, of which 0 is zero-shot.
 const ALPHAS: [f64; 14] = [0.0, 1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0];
@@ -142,36 +140,22 @@ impl Gda {
 }
 
 /// The Gaussians of a [`Gda`], beside the zero-shot classifier.
-#[derive(Debug, Clone)]
-pub struct FittedGda {
-    settings: Gda,
+pub type FittedGda = FittedLinear<Gda, Weight>;
+
+/// What is found beside the classifier.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Weight {
     alpha: f64,
-    head: LinearHead,
 }
 
 impl FittedGda {
-    /// The settings it was fitted with.
-    pub fn settings(&self) -> &Gda {
-        &self.settings
-    }
-
     /// The weight of the Gaussians.
     pub fn alpha(&self) -> f64 {
-        self.alpha
+        self.found.alpha
     }
 
     pub(super) fn into_head(self) -> LinearHead {
         self.head
-    }
-
-    /// Opens a file that [`save`](Fitted::save) wrote, for features that `expected` names.
-    ///
-    /// # Errors
-    /// As [`FittedClipAdapter::load`](crate::FittedClipAdapter::load).
-    pub fn load(path: impl AsRef<Path>, expected: &Fingerprint, device: &Device) -> Result<Self> {
-        let (file, archive) = AdapterFile::<Gda, f64>::read(path.as_ref(), Gda::NAME, expected)?;
-        let head = LinearHead::load(&file, &archive, device)?;
-        Ok(Self { settings: file.settings, alpha: file.found, head })
     }
 }
 
@@ -191,35 +175,6 @@ impl Method for Gda {
         });
         let bias = bias.iter().map(|bias| (alpha * bias) as f32).collect();
         let head = LinearHead::new(classes, row_major(&weight), bias, run.device());
-        Ok(FittedGda { settings: *self, alpha, head })
-    }
-}
-
-impl Fitted for FittedGda {
-    fn classes(&self) -> &TextClassifier {
-        self.head.classes()
-    }
-
-    fn device(&self) -> &Device {
-        self.head.device()
-    }
-
-    fn logits(&self, images: Tensor<2>) -> Tensor<2> {
-        self.head.logits(images)
-    }
-
-    fn chosen(&self) -> serde_json::Value {
-        serde_json::json!({ "alpha": self.alpha })
-    }
-
-    fn save(&self, path: &Path) -> Result<()> {
-        AdapterFile {
-            method: Gda::NAME,
-            settings: self.settings,
-            found: self.alpha,
-            classes: self.classes().clone(),
-            parameters: self.head.parameters()?,
-        }
-        .write(path)
+        Ok(FittedGda::new(*self, Weight { alpha }, head))
     }
 }

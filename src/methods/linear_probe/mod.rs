@@ -1,19 +1,19 @@
 mod regression;
 
-use std::{mem, path::Path};
+use std::mem;
 
-use burn::tensor::{Device, Tensor};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use self::regression::Regression;
 use super::{
-    Fitted, Method, Run, check_fit,
+    Method, Run, check_fit,
     choice::{Choice, Fold, folds},
     dense::row_major,
+    fitted_linear::FittedLinear,
     linear_head::LinearHead,
 };
-use crate::{Error, Fingerprint, Result, Support, TextClassifier, adapter::AdapterFile};
+use crate::{Error, Result, Support, TextClassifier};
 
 /// The strengths tried where none is given, weakest pull to zero last.
 const GRID: [f64; 6] = [0.1, 1.0, 10.0, 100.0, 1e3, 1e4];
@@ -102,33 +102,18 @@ fn choose_c(support: &Support) -> f64 {
 }
 
 /// The classifier of a [`LinearProbe`].
-#[derive(Debug, Clone)]
-pub struct FittedLinearProbe {
-    settings: LinearProbe,
+pub type FittedLinearProbe = FittedLinear<LinearProbe, Strength>;
+
+/// What is found beside the classifier.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Strength {
     c: f64,
-    head: LinearHead,
 }
 
 impl FittedLinearProbe {
-    /// The settings it was fitted with.
-    pub fn settings(&self) -> &LinearProbe {
-        &self.settings
-    }
-
     /// The weight of the images against the pull to zero.
     pub fn c(&self) -> f64 {
-        self.c
-    }
-
-    /// Opens a file that [`save`](Fitted::save) wrote, for features that `expected` names.
-    ///
-    /// # Errors
-    /// As [`FittedClipAdapter::load`](crate::FittedClipAdapter::load).
-    pub fn load(path: impl AsRef<Path>, expected: &Fingerprint, device: &Device) -> Result<Self> {
-        let (file, archive) =
-            AdapterFile::<LinearProbe, f64>::read(path.as_ref(), LinearProbe::NAME, expected)?;
-        let head = LinearHead::load(&file, &archive, device)?;
-        Ok(Self { settings: file.settings, c: file.found, head })
+        self.found.c
     }
 }
 
@@ -149,35 +134,6 @@ impl Method for LinearProbe {
         let (weight, bias) = regression.head(&regression.fit(c, regression.zeros(), EXACT));
         let bias = bias.into_iter().map(|bias| bias as f32).collect();
         let head = LinearHead::new(classes, row_major(&weight), bias, run.device());
-        Ok(FittedLinearProbe { settings: *self, c, head })
-    }
-}
-
-impl Fitted for FittedLinearProbe {
-    fn classes(&self) -> &TextClassifier {
-        self.head.classes()
-    }
-
-    fn device(&self) -> &Device {
-        self.head.device()
-    }
-
-    fn logits(&self, images: Tensor<2>) -> Tensor<2> {
-        self.head.logits(images)
-    }
-
-    fn chosen(&self) -> serde_json::Value {
-        serde_json::json!({ "c": self.c })
-    }
-
-    fn save(&self, path: &Path) -> Result<()> {
-        AdapterFile {
-            method: LinearProbe::NAME,
-            settings: self.settings,
-            found: self.c,
-            classes: self.classes().clone(),
-            parameters: self.head.parameters()?,
-        }
-        .write(path)
+        Ok(FittedLinearProbe::new(*self, Strength { c }, head))
     }
 }
