@@ -143,7 +143,9 @@ fn fill(
     let result = fill_store(&clips.iter().collect::<Vec<_>>(), images, options);
     bar.finish_and_clear();
     result?;
-    eprintln!("{split}: {:.1} images/s", rate.get());
+    if rate.get() > 0.0 {
+        eprintln!("{split}: {:.1} images/s", rate.get()); // and nothing where the store had everything
+    }
     Ok(())
 }
 

@@ -15,7 +15,8 @@ pub(crate) fn widest<R>(work: impl FnOnce() -> R) -> R {
     ARCH.dispatch(work)
 }
 
-/// How many numbers [`fold`] takes at once. Sums depend on it, and so it is the same on every processor.
+/// How many numbers are taken at once: as many as the widest vectors hold. Sums depend on it, and so it is the same on
+/// every processor.
 pub(crate) const LANES: usize = 16;
 
 /// Joins what `of` makes of every number, in [`LANES`] lanes and then the lanes.
@@ -32,10 +33,22 @@ pub(crate) fn fold(x: &[f32], first: f32, of: impl Fn(f32) -> f32, join: impl Fn
     rest.iter().fold(joined, |joined, &value| join(joined, of(value)))
 }
 
+/// `max` of what is not NaN, of which the processor has an instruction.
+#[inline(always)]
+pub(crate) fn larger(a: f32, b: f32) -> f32 {
+    if a > b { a } else { b }
+}
+
+/// `min` of what is not NaN.
+#[inline(always)]
+pub(crate) fn smaller(a: f32, b: f32) -> f32 {
+    if a < b { a } else { b }
+}
+
 /// The largest number, or minus infinity where there is none.
 #[inline(always)]
 pub(crate) fn largest(x: &[f32]) -> f32 {
-    fold(x, f32::NEG_INFINITY, identity, |a, b| if a > b { a } else { b })
+    fold(x, f32::NEG_INFINITY, identity, larger)
 }
 
 /// `e^x` to about 2e-7 relative, without a branch or a call, so that loops over it become vector instructions.

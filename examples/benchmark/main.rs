@@ -12,6 +12,8 @@
 #[path = "../cli/mod.rs"]
 mod cli;
 mod data;
+#[path = "../cli/distinct.rs"]
+mod distinct;
 #[path = "../cli/fitting.rs"]
 mod fitting;
 mod jobs;

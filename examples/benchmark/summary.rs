@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use crate::trial::Outcome;
+use crate::{distinct::distinct, trial::Outcome};
 
 /// The name of the block and panel that averages over data sets.
 pub const MEAN: &str = "mean over data sets";
@@ -100,16 +100,6 @@ pub fn spread(values: &[f64]) -> Spread {
     let mean = values.iter().sum::<f64>() / count;
     let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (count - 1.0).max(1.0);
     Spread { mean, deviation: variance.sqrt() }
-}
-
-/// Values without repetition, in the order they first come.
-pub fn distinct<T: PartialEq>(values: impl Iterator<Item = T>) -> Vec<T> {
-    values.fold(Vec::new(), |mut seen, value| {
-        if !seen.contains(&value) {
-            seen.push(value);
-        }
-        seen
-    })
 }
 
 pub fn methods(outcomes: &[Outcome]) -> Vec<&str> {

@@ -9,7 +9,7 @@ use clip_adapter::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{Arguments, data::Dataset, fitting, summary::distinct};
+use crate::{Arguments, data::Dataset, distinct::distinct, fitting};
 
 /// A row of the table: a method with settings, by name.
 pub struct Entry {

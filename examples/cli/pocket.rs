@@ -1,13 +1,13 @@
-//! The CLIP that is shipped with the crate, for the examples that run on it unless another one is given.
+//! The CLIP and the icons that are shipped with the crate, for the examples that run on them unless others are given.
 
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use clip_adapter::{Prompts, Result};
 
-// Which CLIP, and how it is asked. No doc comment: clap would take it for what the whole command does.
+// Which CLIP, how it is asked, and of what. No doc comment: clap would take it for what the whole command does.
 #[derive(Args)]
-pub struct Clip {
+pub struct Task {
     /// A CLIP in the layout of Hugging Face or open_clip; the pocket model where none is given
     #[arg(long, value_name = "DIR")]
     backbone: Option<PathBuf>,
@@ -15,9 +15,12 @@ pub struct Clip {
     /// the class name goes
     #[arg(long, value_name = "NAME|FILE")]
     prompts: Option<String>,
+    /// One sub-folder a class; icons of a kind that the pocket model never saw where none is given
+    #[arg(long, value_name = "FOLDER")]
+    images: Option<PathBuf>,
 }
 
-impl Clip {
+impl Task {
     /// The checkpoint.
     pub fn folder(&self) -> PathBuf {
         self.backbone.clone().unwrap_or_else(|| path("model"))
@@ -30,6 +33,16 @@ impl Clip {
             (None, None) => Prompts::read(path("prompts.txt")),
             (None, Some(_)) => Ok(Prompts::default()),
         }
+    }
+
+    /// What is learned from.
+    pub fn images(&self) -> PathBuf {
+        self.images.clone().unwrap_or_else(|| path("images/icon-line"))
+    }
+
+    /// Whether they are those that are shipped, for which there are others in another style.
+    pub fn has_shipped_images(&self) -> bool {
+        self.images.is_none()
     }
 }
 

@@ -11,6 +11,8 @@
 
 #[path = "../cli/mod.rs"]
 mod cli;
+#[path = "../cli/distinct.rs"]
+mod distinct;
 #[path = "../cli/files.rs"]
 mod files;
 mod finetuning;
@@ -47,10 +49,7 @@ const CHOOSING: usize = 8;
 #[derive(Parser)]
 struct Arguments {
     #[command(flatten)]
-    clip: pocket::Clip,
-    /// What is adapted on, one sub-folder a class; icons of a kind that the pocket model never saw where none is given
-    #[arg(long, value_name = "FOLDER")]
-    images: Option<PathBuf>,
+    task: pocket::Task,
     /// Folders with the same classes in other styles, which are only tested on
     #[arg(long, value_name = "FOLDERS", value_delimiter = ',')]
     others: Vec<PathBuf>,
@@ -104,16 +103,15 @@ fn compare(arguments: &Arguments) -> Result<()> {
         folders::check_for(out)?;
     }
     let device = arguments.device.open()?;
-    let checkpoint = arguments.clip.folder();
+    let checkpoint = arguments.task.folder();
     let clip = ClipBackbone::from_pretrained(&checkpoint, &device)?;
-    let home = arguments.images.clone().unwrap_or_else(|| pocket::path("images/icon-line"));
-    let others = match (&arguments.others[..], &arguments.images) {
-        ([], None) => vec![pocket::path("images/icon-colour")],
-        (folders, _) => folders.to_vec(),
+    let others = match &arguments.others[..] {
+        [] if arguments.task.has_shipped_images() => vec![pocket::path("images/icon-colour")],
+        folders => folders.to_vec(),
     };
-    let home = Style::open(&clip, &home)?;
+    let home = Style::open(&clip, &arguments.task.images())?;
     let others = others.iter().map(|folder| Style::open(&clip, folder)).collect::<Result<Vec<_>>>()?;
-    let classes = clip.text_classifier(home.features.class_names(), &arguments.clip.prompts()?)?;
+    let classes = clip.text_classifier(home.features.class_names(), &arguments.task.prompts()?)?;
     let most = arguments.shots.iter().copied().max().ok_or_else(|| setting("shots"))?;
     let comparison = Comparison { arguments, checkpoint, classes, home, others, most, device };
 

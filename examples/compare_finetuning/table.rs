@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::Outcome;
+use crate::{Outcome, distinct::distinct};
 
 /// Two tables: a row a method, a column a number of shots; means over seeds.
 pub fn render(outcomes: &[Outcome], home: &str, others: &[String]) -> String {
@@ -79,14 +79,4 @@ fn thousands(number: usize) -> String {
         .map(|group| std::str::from_utf8(group).unwrap_or_default())
         .collect();
     groups.join(",")
-}
-
-/// Values without repetition, in the order they first come.
-fn distinct<T: PartialEq>(values: impl Iterator<Item = T>) -> Vec<T> {
-    values.fold(Vec::new(), |mut seen, value| {
-        if !seen.contains(&value) {
-            seen.push(value);
-        }
-        seen
-    })
 }

@@ -1,7 +1,8 @@
-//! Pictures inside a page: Base64, RFC 4648, section 4.
+//! Pictures inside a page.
 
 use std::{io::Cursor, path::Path};
 
+use base64::prelude::{BASE64_STANDARD, Engine};
 use clip_adapter::{Error, Result};
 use image::{ImageFormat, RgbImage, imageops};
 
@@ -22,19 +23,5 @@ pub fn of(image: &RgbImage, path: &Path) -> Result<String> {
     shown
         .write_to(&mut png, ImageFormat::Png)
         .map_err(|error| Error::Image { path: path.into(), reason: error.to_string() })?;
-    Ok(format!("data:image/png;base64,{}", base64(png.get_ref())))
-}
-
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for group in bytes.chunks(3) {
-        let bits = (0..3).fold(0, |bits, at| (bits << 8) | usize::from(group.get(at).copied().unwrap_or(0)));
-        for digit in 0..4 {
-            // Three bytes are four digits, two are three, and one is two.
-            let value = (bits >> (18 - 6 * digit)) & 63;
-            text.push(if digit <= group.len() { char::from(DIGITS[value]) } else { '=' });
-        }
-    }
-    text
+    Ok(format!("data:image/png;base64,{}", BASE64_STANDARD.encode(png.get_ref())))
 }

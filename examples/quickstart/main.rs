@@ -28,25 +28,21 @@ use std::{
 use clap::Parser;
 use clip_adapter::{
     ClipAdapter, ClipBackbone, DeviceSpec, Error, ExtractOptions, Fitted, Method, Result, TextClassifier,
-    ZeroShot, evaluate::Logits, features::Embeddings, methods,
+    ZeroShot, evaluate::Logits, methods,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use self::study::Study;
 
-/// What is learned from and scored, and what is classified at the end: beside the pocket model.
-const IMAGES: &str = "images/icon-line";
+/// What is classified at the end, where the shipped icons are learned from.
 const OTHER_STYLE: [&str; 2] = ["images/icon-colour/food/apple.png", "images/icon-colour/vehicles/car.png"];
 
 /// Teaches CLIP the classes of a folder of images from a few of each, and shows what that gained.
 #[derive(Parser)]
 struct Arguments {
     #[command(flatten)]
-    clip: pocket::Clip,
-    /// One sub-folder a class; icons of a kind that the pocket model never saw where none is given
-    #[arg(long, value_name = "FOLDER")]
-    images: Option<PathBuf>,
+    task: pocket::Task,
     /// Images to classify at the end, such as some of another style
     #[arg(long, value_name = "FILE", num_args = 1..)]
     classify: Vec<PathBuf>,
@@ -87,20 +83,28 @@ pub struct Facts {
     pub fit_seconds: f64,
 }
 
-/// An image that is no part of the data, with the probability of every class.
+/// An image that is no part of the data, and what is said of it.
 pub struct Classified {
     pub file: PathBuf,
-    pub before: Vec<f32>,
-    pub after: Vec<f32>,
+    pub before: Answer,
+    pub after: Answer,
 }
 
-impl Classified {
-    fn before_class(&self) -> usize {
-        largest(&self.before)
+/// The likeliest class, and the probability of every class.
+pub struct Answer {
+    pub class: usize,
+    pub probabilities: Vec<f32>,
+}
+
+impl Answer {
+    fn all(logits: &Logits) -> impl Iterator<Item = Self> {
+        let answers = logits.predictions().zip(logits.probabilities());
+        answers.map(|(class, probabilities)| Self { class, probabilities })
     }
 
-    fn after_class(&self) -> usize {
-        largest(&self.after)
+    /// Of the likeliest class.
+    fn probability(&self) -> f32 {
+        self.probabilities[self.class]
     }
 }
 
@@ -111,24 +115,24 @@ fn main() -> ExitCode {
 
 fn quickstart(arguments: &Arguments) -> Result<()> {
     let device = arguments.device.open()?;
-    let images = arguments.images.clone().unwrap_or_else(|| pocket::path(IMAGES));
+    let images = arguments.task.images();
     let folder = folders::open(&images)?;
     for out in [Some(&arguments.html), arguments.json.as_ref(), arguments.save.as_ref()].into_iter().flatten()
     {
         folders::check_for(out)?;
     }
     let start = Instant::now();
-    let clip = ClipBackbone::from_pretrained(arguments.clip.folder(), &device)?;
+    let clip = ClipBackbone::from_pretrained(arguments.task.folder(), &device)?;
     clip.encode_images(&folder.files()[..1])?;
     let start_seconds = start.elapsed().as_secs_f64();
 
-    let classes = clip.text_classifier(folder.class_names(), &arguments.clip.prompts()?)?;
+    let classes = clip.text_classifier(folder.class_names(), &arguments.task.prompts()?)?;
     let start = Instant::now();
     let extracted = clip.extract(&folder, ExtractOptions::default())?;
     let encode_seconds = start.elapsed().as_secs_f64();
     let study = Study::run(extracted, &classes, arguments.shots, arguments.seed, &device)?;
     let facts = Facts {
-        backbone: short(arguments.clip.folder()),
+        backbone: short(arguments.task.folder()),
         images: short(images),
         device: arguments.device.to_string(),
         classes: folder.class_names().len(),
@@ -143,16 +147,13 @@ fn quickstart(arguments: &Arguments) -> Result<()> {
     print_table(&facts, &study);
 
     let reloaded = save_and_read_back(arguments, &study, &classes)?;
-    let others = classify(&clip, &classes, reloaded.as_ref(), &to_classify(arguments, &study))?;
+    let others = classify(&clip, &study.zero_shot, reloaded.as_ref(), &to_classify(arguments, &study))?;
     for image in &others {
-        let (before, after) = (image.before_class(), image.after_class());
         println!("{}", short(image.file.clone()).display());
-        println!(
-            "  zero-shot     {:>5.1} %  {}",
-            100.0 * image.before[before],
-            classes.class_names()[before]
-        );
-        println!("  clip-adapter  {:>5.1} %  {}", 100.0 * image.after[after], classes.class_names()[after]);
+        for (method, answer) in [(ZeroShot::NAME, &image.before), (ClipAdapter::NAME, &image.after)] {
+            let (percent, name) = (100.0 * answer.probability(), &classes.class_names()[answer.class]);
+            println!("  {method:<12}  {percent:>5.1} %  {name}");
+        }
     }
     files::write(&arguments.html, page::render(&facts, &study, &others, clip.preprocess())?)?;
     println!("\nopen {}", arguments.html.display());
@@ -226,32 +227,24 @@ fn save_and_read_back(
 
 /// What was asked for; else pictures of another style, or the first and last of the user's own that were held out.
 fn to_classify(arguments: &Arguments, study: &Study) -> Vec<PathBuf> {
-    match (&arguments.classify[..], &arguments.images) {
-        ([], None) => OTHER_STYLE.map(pocket::path).to_vec(),
-        ([], Some(_)) => study.files.first().into_iter().chain(study.files.last()).cloned().collect(),
-        (files, _) => files.to_vec(),
+    match &arguments.classify[..] {
+        [] if arguments.task.has_shipped_images() => OTHER_STYLE.map(pocket::path).to_vec(),
+        [] => study.files.first().into_iter().chain(study.files.last()).cloned().collect(),
+        files => files.to_vec(),
     }
 }
 
 fn classify(
     clip: &ClipBackbone,
-    classes: &TextClassifier,
+    zero_shot: &dyn Fitted,
     adapter: &dyn Fitted,
     files: &[PathBuf],
 ) -> Result<Vec<Classified>> {
-    let images: Embeddings = clip.encode_images(files)?;
-    let before = classes.logits(images.tensor(clip.device())).try_into_vec_as::<f32>();
-    let before = before.map_err(|error| Error::Execution { doing: "scoring", message: error.to_string() })?;
-    let before = Logits::new(before, classes.class_names().len())?;
-    let after = adapter.score(&images)?;
-    let probabilities = before.probabilities().zip(after.probabilities());
-    let classified = files.iter().zip(probabilities);
+    let images = clip.encode_images(files)?;
+    let (before, after) = (zero_shot.score(&images)?, adapter.score(&images)?);
+    let answers = Answer::all(&before).zip(Answer::all(&after));
+    let classified = files.iter().zip(answers);
     Ok(classified.map(|(file, (before, after))| Classified { file: file.clone(), before, after }).collect())
-}
-
-fn largest(probabilities: &[f32]) -> usize {
-    let classes = 0..probabilities.len();
-    classes.max_by(|&a, &b| probabilities[a].total_cmp(&probabilities[b])).unwrap_or(0)
 }
 
 fn in_json(facts: &Facts, study: &Study, others: &[Classified]) -> Value {
@@ -261,8 +254,8 @@ fn in_json(facts: &Facts, study: &Study, others: &[Classified]) -> Value {
     let others: Vec<Value> = others
         .iter()
         .map(|image| {
-            let class = image.after_class();
-            json!({ "file": image.file, "class": names[class], "probability": image.after[class] })
+            let answer = &image.after;
+            json!({ "file": image.file, "class": names[answer.class], "probability": answer.probability() })
         })
         .collect();
     json!({

@@ -112,8 +112,9 @@ impl Page<'_> {
     }
 
     fn other(&self, image: &Classified) -> Result<String> {
-        let shown = [image.after_class(), image.before_class()];
-        let bars = self.bars(&shown, None, &image.before, &image.after);
+        let (before, after) = (&image.before, &image.after);
+        let shown = [after.class, before.class];
+        let bars = self.bars(&shown, None, &before.probabilities, &after.probabilities);
         self.card(&image.file, &bars)
     }
 

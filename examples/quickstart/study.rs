@@ -4,8 +4,11 @@ use std::{collections::BTreeSet, path::PathBuf, time::Instant};
 
 use burn::tensor::Device;
 use clip_adapter::{
-    AutoAdapter, ClipAdapter, Error, FeatureSet, Fitted, Method, Report, Result, Run, TestSet,
-    TextClassifier, ZeroShot, evaluate::Logits, features::Extracted, methods::AnyMethod,
+    AutoAdapter, ClipAdapter, Error, FeatureSet, Fitted, Method, Report, Result, Run, TextClassifier,
+    ZeroShot,
+    evaluate::{Logits, Scores},
+    features::Extracted,
+    methods::{AnyMethod, FittedZeroShot},
 };
 use serde::Serialize;
 
@@ -26,8 +29,10 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    fn new(model: &dyn Fitted, held_out: &FeatureSet, test: &TestSet) -> Result<Self> {
-        Ok(Self { report: model.evaluate(test)?, logits: model.score(held_out.embeddings())? })
+    fn new(model: &dyn Fitted, held_out: &FeatureSet) -> Result<Self> {
+        let logits = model.score(held_out.embeddings())?;
+        let scores = Scores::new(&logits, held_out.labels())?;
+        Ok(Self { report: Report::new(scores, held_out.class_names()), logits })
     }
 }
 
@@ -44,6 +49,7 @@ pub struct Study {
     pub held_out: FeatureSet,
     /// The images that were held out, in the order of their features.
     pub files: Vec<PathBuf>,
+    pub zero_shot: FittedZeroShot,
     pub before: Verdict,
     pub after: Verdict,
     /// Each method at each number of shots.
@@ -72,16 +78,16 @@ impl Study {
             });
         }
         let held_out = features.select(&rows);
-        let test = held_out.clone().into_test_set();
         let zero_shot = ZeroShot::default().fit(&features.shots(shots, seed)?, classes, device)?;
-        let fit = |method: &dyn AnyMethod, shots: usize| -> Result<(Point, Box<dyn Fitted>)> {
+        let fit = |method: &dyn AnyMethod, shots: usize| -> Result<(Point, Verdict, Box<dyn Fitted>)> {
             // A draw is the beginning of a larger one, so that none of them holds an image of the test.
             let support = features.shots(shots, seed)?;
             let start = Instant::now();
             let model = method.fit_any(&support, classes, &mut Run::new(device))?;
             let fit_seconds = start.elapsed().as_secs_f64();
-            let Report { accuracy, macro_f1, .. } = model.evaluate(&test)?;
-            Ok((Point { method: method.name(), shots, accuracy, macro_f1, fit_seconds }, model))
+            let verdict = Verdict::new(model.as_ref(), &held_out)?;
+            let Report { accuracy, macro_f1, .. } = verdict.report;
+            Ok((Point { method: method.name(), shots, accuracy, macro_f1, fit_seconds }, verdict, model))
         };
         let (clip_adapter, auto) = (ClipAdapter { seed, ..Default::default() }, AutoAdapter::default());
         let mut points = Vec::new();
@@ -89,12 +95,13 @@ impl Study {
             points.push(fit(&clip_adapter, fewer)?.0);
             points.push(fit(&auto, fewer)?.0);
         }
-        let (point, adapter) = fit(&clip_adapter, shots)?;
+        let (point, after, adapter) = fit(&clip_adapter, shots)?;
         points.extend([point, fit(&auto, shots)?.0]);
         Ok(Self {
             files: rows.iter().map(|&row| files[row].clone()).collect(),
-            before: Verdict::new(&zero_shot, &held_out, &test)?,
-            after: Verdict::new(adapter.as_ref(), &held_out, &test)?,
+            before: Verdict::new(&zero_shot, &held_out)?,
+            after,
+            zero_shot,
             held_out,
             points,
             adapter,

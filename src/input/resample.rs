@@ -5,7 +5,7 @@ use std::ops::Range;
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
-use crate::vector::widest;
+use crate::vector::{LANES, widest};
 
 /// Whose fixed-point arithmetic resizing follows: the pixels differ by one or two levels in a few of a thousand.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -142,24 +142,21 @@ fn resize(
     bytes
 }
 
-/// How many rows are resized at once: as many numbers as the widest vectors hold.
-const ROWS: usize = 16;
-
-/// Resizes rows of so many bytes along themselves.
+/// Resizes rows of so many bytes along themselves, [`LANES`] rows at once.
 #[inline(always)]
 fn resize_rows(bytes: &[u8], length: usize, across: &Axis) -> Vec<u8> {
     let stride = 3 * across.starts.len();
     let mut wide = vec![0; bytes.len() / length * stride];
-    let mut turned = vec![[0; ROWS]; length]; // byte by byte what stands there in each of the rows
-    for (rows, wide) in bytes.chunks(ROWS * length).zip(wide.chunks_mut(ROWS * stride)) {
+    let mut turned = vec![[0; LANES]; length]; // byte by byte what stands there in each of the rows
+    for (rows, wide) in bytes.chunks(LANES * length).zip(wide.chunks_mut(LANES * stride)) {
         for (at, row) in rows.chunks_exact(length).enumerate() {
             for (turned, &byte) in turned.iter_mut().zip(row) {
                 turned[at] = byte;
             }
         }
-        let pixels: &[[[u8; ROWS]; 3]] = turned.as_chunks().0;
+        let pixels: &[[[u8; LANES]; 3]] = turned.as_chunks().0;
         for (pixel, (&start, weights)) in across.starts.iter().zip(&across.weights).enumerate() {
-            let mut sums = [[across.half(); ROWS]; 3];
+            let mut sums = [[across.half(); LANES]; 3];
             for (pixel, &weight) in pixels[start..].iter().zip(weights) {
                 for (sums, bytes) in sums.iter_mut().zip(pixel) {
                     for (sum, &byte) in sums.iter_mut().zip(bytes) {

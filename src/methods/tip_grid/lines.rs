@@ -1,7 +1,7 @@
 use std::ops::Range;
 
-use super::slots::{LANES, Lanes};
-use crate::vector::widest;
+use super::slots::Lanes;
+use crate::vector::{LANES, larger, smaller, widest};
 
 /// The places of the increasing `alphas` at which `zero_shot + alpha cached`, in whole lanes, is largest at `label`.
 /// Of classes with the same logit the first one counts, as in `argmax`.
@@ -76,17 +76,6 @@ impl Bounds {
         }
         (lower[0], upper[0])
     }
-}
-
-/// `max`, of which the processor has an instruction, as nothing here is NaN.
-#[inline(always)]
-fn larger(a: f32, b: f32) -> f32 {
-    if a > b { a } else { b }
-}
-
-#[inline(always)]
-fn smaller(a: f32, b: f32) -> f32 {
-    if a < b { a } else { b }
 }
 
 #[cfg(test)]

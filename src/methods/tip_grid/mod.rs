@@ -13,13 +13,13 @@ use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
 use self::{
     lines::wins,
-    slots::{LANES, Lanes, Slots, multiply},
+    slots::{Lanes, Slots, multiply},
 };
 use super::kernel_head::KernelHead;
 use crate::{
     Error, Result,
     evaluate::log_sum_exp,
-    vector::{exp, widest},
+    vector::{LANES, exp, widest},
 };
 
 /// After so many values of `beta` the products begin anew from one that leaps over them, so that no weight in a grid
@@ -150,7 +150,7 @@ impl<'a> TipGrid<'a> {
     }
 
     fn zero_shot(&self, image: usize) -> &[f32] {
-        let width = self.cache.groups.len() * LANES;
+        let width = self.cache.width();
         &self.zero_shot[image * width..][..width]
     }
 

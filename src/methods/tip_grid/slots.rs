@@ -1,9 +1,8 @@
 use std::{array, ops::Range};
 
-use crate::vector::widest;
+use crate::vector::{LANES, widest};
 
 /// Classes side by side, so that the compiler takes several in one instruction.
-pub(super) const LANES: usize = 16;
 pub(super) type Lanes = [f32; LANES];
 
 /// The values of a cache that are not 0, sixteen classes side by side: what shots say of one class stands in one lane.
@@ -42,9 +41,14 @@ impl Slots {
         self.shots.iter().map(|shots| shots.map(|shot| of_shots[shot])).collect()
     }
 
+    /// The classes in whole lanes.
+    pub fn width(&self) -> usize {
+        self.groups.len() * LANES
+    }
+
     /// A sum for each class, in whole lanes.
     pub fn zeros(&self) -> Vec<f32> {
-        vec![0.0; self.groups.len() * LANES]
+        vec![0.0; self.width()]
     }
 
     /// Adds up the weights of each class, `[classes]` in whole lanes, and multiplies them by `step`: as many times in
