@@ -33,6 +33,10 @@ impl<M: Method + Copy, F: Serialize + DeserializeOwned + Copy> FittedLinear<M, F
         Self { settings, found, head }
     }
 
+    pub(super) fn into_head(self) -> LinearHead {
+        self.head
+    }
+
     /// The settings it was fitted with.
     pub fn settings(&self) -> &M {
         &self.settings

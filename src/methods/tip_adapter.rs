@@ -1,18 +1,15 @@
-use std::path::Path;
-
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 use super::{
     Fitted, Method, Run, check_fit,
     extension::places,
+    fitted_kernel::{FittedKernel, InForce},
     kernel_head::KernelHead,
     range,
     tip_grid::{Steps, TipGrid},
 };
-use crate::{
-    FeatureSet, Fingerprint, Result, Support, TextClassifier, adapter::AdapterFile, features::normalise,
-};
+use crate::{FeatureSet, Result, Support, TextClassifier, features::normalise};
 
 /// Tip-Adapter: the shots as a cache that is looked up by likeness, without training.
 ///
@@ -79,21 +76,12 @@ impl TipAdapter {
 }
 
 /// The cache of a [`TipAdapter`].
-#[derive(Debug, Clone)]
-pub struct FittedTipAdapter {
-    settings: TipAdapter,
-    head: KernelHead,
-}
+pub type FittedTipAdapter = FittedKernel<TipAdapter, TipAdapter>;
 
 impl FittedTipAdapter {
-    /// The settings it was fitted with.
-    pub fn settings(&self) -> &TipAdapter {
-        &self.settings
-    }
-
     /// Weight and sharpness in force: the settings', or those found on validation images.
     pub fn in_force(&self) -> TipAdapter {
-        TipAdapter { alpha: self.head.weight, beta: self.head.beta }
+        self.found
     }
 
     /// The number of images in the cache.
@@ -145,20 +133,14 @@ impl FittedTipAdapter {
 
     fn with_cache(&self, classes: &TextClassifier, keys: Tensor<2>, values: Tensor<2>) -> Self {
         let head = KernelHead::new(classes, keys, values, self.head.weight, self.head.beta);
-        Self { settings: self.settings, head }
+        Self::new(*self.settings(), self.found, head)
     }
+}
 
-    /// Opens a file that [`save`](Fitted::save) wrote, for features that `expected` names.
-    ///
-    /// # Errors
-    /// As [`FittedClipAdapter::load`](crate::FittedClipAdapter::load).
-    pub fn load(path: impl AsRef<Path>, expected: &Fingerprint, device: &Device) -> Result<Self> {
-        let (file, archive) =
-            AdapterFile::<TipAdapter, TipAdapter>::read(path.as_ref(), TipAdapter::NAME, expected)?;
-        let TipAdapter { alpha, beta } = file.found;
-        file.found.validate().map_err(|error| archive.locate("metadata `found`", error))?;
-        let head = KernelHead::load(&file, &archive, alpha, beta, device)?;
-        Ok(Self { settings: file.settings, head })
+impl InForce for TipAdapter {
+    fn kernel(&self) -> Result<[f64; 2]> {
+        self.validate()?;
+        Ok([self.alpha, self.beta])
     }
 }
 
@@ -181,39 +163,8 @@ impl Method for TipAdapter {
         self.validate()?;
         let (keys, values) = cache(support.set(), run.device());
         let mut head = KernelHead::new(classes, keys, values, self.alpha, self.beta);
-        if let Some(validation) = support.validation() {
-            let best = Self::search(&head, validation)?;
-            (head.weight, head.beta) = (best.alpha, best.beta);
-        }
-        Ok(FittedTipAdapter { settings: *self, head })
-    }
-}
-
-impl Fitted for FittedTipAdapter {
-    fn classes(&self) -> &TextClassifier {
-        self.head.classes()
-    }
-
-    fn device(&self) -> &Device {
-        self.head.device()
-    }
-
-    fn logits(&self, images: Tensor<2>) -> Tensor<2> {
-        self.head.logits(images)
-    }
-
-    fn chosen(&self) -> serde_json::Value {
-        serde_json::json!(self.in_force())
-    }
-
-    fn save(&self, path: &Path) -> Result<()> {
-        AdapterFile {
-            method: TipAdapter::NAME,
-            settings: self.settings,
-            found: self.in_force(),
-            classes: self.classes().clone(),
-            parameters: self.head.parameters()?,
-        }
-        .write(path)
+        let found = support.validation().map_or(Ok(*self), |validation| Self::search(&head, validation))?;
+        (head.weight, head.beta) = (found.alpha, found.beta);
+        Ok(FittedTipAdapter::new(*self, found, head))
     }
 }

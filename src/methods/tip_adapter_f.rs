@@ -1,10 +1,9 @@
-use std::path::Path;
-
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Fitted, Method, Run, TipAdapter, check_fit,
+    Method, Run, TipAdapter, check_fit,
+    fitted_kernel::FittedKernel,
     kernel_head::KernelHead,
     matrix::MatrixFit,
     optimiser::Optimiser,
@@ -13,7 +12,7 @@ use super::{
     tip_adapter::cache,
     trainer::{Examples, Trainer},
 };
-use crate::{Fingerprint, Result, Support, TextClassifier, adapter::AdapterFile};
+use crate::{Result, Support, TextClassifier};
 
 /// Tip-Adapter-F: Tip-Adapter with keys that are trained.
 ///
@@ -108,34 +107,12 @@ impl TipAdapterF {
 }
 
 /// The trained cache of a [`TipAdapterF`].
-#[derive(Debug, Clone)]
-pub struct FittedTipAdapterF {
-    settings: TipAdapterF,
-    head: KernelHead,
-}
+pub type FittedTipAdapterF = FittedKernel<TipAdapterF, TipAdapter>;
 
 impl FittedTipAdapterF {
-    /// The settings it was fitted with.
-    pub fn settings(&self) -> &TipAdapterF {
-        &self.settings
-    }
-
     /// Weight and sharpness in force: the settings', or those found on validation images.
     pub fn in_force(&self) -> TipAdapter {
-        TipAdapter { alpha: self.head.weight, beta: self.head.beta }
-    }
-
-    /// Opens a file that [`save`](Fitted::save) wrote, for features that `expected` names.
-    ///
-    /// # Errors
-    /// As [`FittedClipAdapter::load`](crate::FittedClipAdapter::load).
-    pub fn load(path: impl AsRef<Path>, expected: &Fingerprint, device: &Device) -> Result<Self> {
-        let (file, archive) =
-            AdapterFile::<TipAdapterF, TipAdapter>::read(path.as_ref(), TipAdapterF::NAME, expected)?;
-        let TipAdapter { alpha, beta } = file.found;
-        file.found.validate().map_err(|error| archive.locate("metadata `found`", error))?;
-        let head = KernelHead::load(&file, &archive, alpha, beta, device)?;
-        Ok(Self { settings: file.settings, head })
+        self.found
     }
 }
 
@@ -159,39 +136,10 @@ impl Method for TipAdapterF {
         let fit = MatrixFit { method: self, support, classes, trainer: self.trainer() };
         let keys = fit.run(images.clone(), &Examples { images, targets }, slope, run)?;
         head = head.with_keys(keys);
-        if let Some(validation) = support.validation() {
-            let best = TipAdapter::search(&head, validation)?;
-            (head.weight, head.beta) = (best.alpha, best.beta);
-        }
-        Ok(FittedTipAdapterF { settings: *self, head })
-    }
-}
-
-impl Fitted for FittedTipAdapterF {
-    fn classes(&self) -> &TextClassifier {
-        self.head.classes()
-    }
-
-    fn device(&self) -> &Device {
-        self.head.device()
-    }
-
-    fn logits(&self, images: Tensor<2>) -> Tensor<2> {
-        self.head.logits(images)
-    }
-
-    fn chosen(&self) -> serde_json::Value {
-        serde_json::json!(self.in_force())
-    }
-
-    fn save(&self, path: &Path) -> Result<()> {
-        AdapterFile {
-            method: TipAdapterF::NAME,
-            settings: self.settings,
-            found: self.in_force(),
-            classes: self.classes().clone(),
-            parameters: self.head.parameters()?,
-        }
-        .write(path)
+        let given = TipAdapter { alpha: self.alpha, beta: self.beta };
+        let found =
+            support.validation().map_or(Ok(given), |validation| TipAdapter::search(&head, validation))?;
+        (head.weight, head.beta) = (found.alpha, found.beta);
+        Ok(FittedTipAdapterF::new(*self, found, head))
     }
 }

@@ -8,7 +8,10 @@ use super::AutoAdapter;
 use crate::{
     Fingerprint, Fitted, Gda, Method, ProKeR, Result, TextClassifier,
     adapter::{AdapterFile, parameters::Parameters},
-    methods::{choice::Chosen, kernel_head::KernelHead, linear_head::LinearHead, proker::Regression},
+    methods::{
+        choice::Chosen, fitted_kernel::InForce, kernel_head::KernelHead, linear_head::LinearHead,
+        proker::Regression,
+    },
 };
 
 /// What the names of a kernel's tensors begin with. All others are the linear layer's.
@@ -57,8 +60,8 @@ impl FittedAutoAdapter {
             AdapterFile::<AutoAdapter, Found>::read(path.as_ref(), AutoAdapter::NAME, expected)?;
         let mut kernel = None;
         if let Some(Chosen { best, .. }) = &file.found.proker {
-            let Regression { beta, weight, .. } = *best;
-            ProKeR::from(*best).validate().map_err(|error| archive.locate("metadata `found`", error))?;
+            let in_force = best.kernel();
+            let [weight, beta] = in_force.map_err(|error| archive.locate("metadata `found`", error))?;
             let parameters = mem::take(&mut file.parameters).into_iter();
             let (of_kernel, others): (Parameters, Parameters) =
                 parameters.partition(|(name, _)| name.starts_with(KERNEL));

@@ -153,10 +153,6 @@ impl FittedGda {
     pub fn alpha(&self) -> f64 {
         self.found.alpha
     }
-
-    pub(super) fn into_head(self) -> LinearHead {
-        self.head
-    }
 }
 
 impl Method for Gda {

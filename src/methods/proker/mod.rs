@@ -1,19 +1,18 @@
 mod problem;
 
-use std::path::Path;
-
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 use self::problem::Problem;
 use super::{
-    Fitted, Method, Run, check_fit,
+    Method, Run, check_fit,
     choice::{Choice, Chosen, ROTATIONS, hold_outs},
     dense::row_major,
+    fitted_kernel::{FittedKernel, InForce},
     kernel_head::KernelHead,
     proposal::{NearChoice, Proposal},
 };
-use crate::{Error, FeatureSet, Fingerprint, Result, Support, TextClassifier, adapter::AdapterFile};
+use crate::{Error, FeatureSet, Result, Support, TextClassifier};
 
 /// What is tried for a setting that is not given. A weight of 0 is zero-shot.
 const BETAS: [f64; 3] = [1.0, 5.0, 20.0];
@@ -188,7 +187,7 @@ fn groups(set: &FeatureSet) -> Vec<Vec<usize>> {
 
 /// The settings in force.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub(super) struct Regression {
+pub struct Regression {
     pub beta: f64,
     pub lambda: f64,
     pub weight: f64,
@@ -200,39 +199,20 @@ impl From<Regression> for ProKeR {
     }
 }
 
-/// The regression of a [`ProKeR`], beside the zero-shot classifier.
-#[derive(Debug, Clone)]
-pub struct FittedProKeR {
-    settings: ProKeR,
-    found: Regression,
-    head: KernelHead,
+impl InForce for Regression {
+    fn kernel(&self) -> Result<[f64; 2]> {
+        ProKeR::from(*self).validate()?;
+        Ok([self.weight, self.beta])
+    }
 }
 
-impl FittedProKeR {
-    /// The settings it was fitted with.
-    pub fn settings(&self) -> &ProKeR {
-        &self.settings
-    }
+/// The regression of a [`ProKeR`], beside the zero-shot classifier.
+pub type FittedProKeR = FittedKernel<ProKeR, Regression>;
 
+impl FittedProKeR {
     /// The settings in force, with those that were chosen.
     pub fn in_force(&self) -> ProKeR {
         self.found.into()
-    }
-
-    pub(super) fn into_head(self) -> KernelHead {
-        self.head
-    }
-
-    /// Opens a file that [`save`](Fitted::save) wrote, for features that `expected` names.
-    ///
-    /// # Errors
-    /// As [`FittedClipAdapter::load`](crate::FittedClipAdapter::load).
-    pub fn load(path: impl AsRef<Path>, expected: &Fingerprint, device: &Device) -> Result<Self> {
-        let (file, archive) = AdapterFile::<ProKeR, Regression>::read(path.as_ref(), ProKeR::NAME, expected)?;
-        let Regression { beta, weight, .. } = file.found;
-        ProKeR::from(file.found).validate().map_err(|error| archive.locate("metadata `found`", error))?;
-        let head = KernelHead::load(&file, &archive, weight, beta, device)?;
-        Ok(Self { settings: file.settings, found: file.found, head })
     }
 }
 
@@ -260,35 +240,6 @@ impl Method for ProKeR {
         let values = Tensor::from_data(TensorData::new(row_major(&values), shape), run.device());
         let keys = support.set().embeddings().normalised().tensor(run.device());
         let head = KernelHead::new(classes, keys, values, found.weight, found.beta);
-        Ok(FittedProKeR { settings: *self, found, head })
-    }
-}
-
-impl Fitted for FittedProKeR {
-    fn classes(&self) -> &TextClassifier {
-        self.head.classes()
-    }
-
-    fn device(&self) -> &Device {
-        self.head.device()
-    }
-
-    fn logits(&self, images: Tensor<2>) -> Tensor<2> {
-        self.head.logits(images)
-    }
-
-    fn chosen(&self) -> serde_json::Value {
-        serde_json::json!(self.found)
-    }
-
-    fn save(&self, path: &Path) -> Result<()> {
-        AdapterFile {
-            method: ProKeR::NAME,
-            settings: self.settings,
-            found: self.found,
-            classes: self.classes().clone(),
-            parameters: self.head.parameters()?,
-        }
-        .write(path)
+        Ok(FittedProKeR::new(*self, found, head))
     }
 }
