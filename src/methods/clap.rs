@@ -30,7 +30,7 @@ use crate::{Error, FeatureSet, Result, Support, TextClassifier, features::normal
 /// | `learning_rate` | 0.1 | above 0 | of SGD, before the cosine; `100 / s` times as much at a logit scale `s` |
 /// | `momentum` | 0.9 | 0..1 | of SGD |
 /// | `warmup_epochs` | 1 | 0 or more | epochs at `warmup_rate` |
-/// | `warmup_rate` | 0.00001 | 0 or more | learning rate of the warm-up |
+/// | `warmup_rate` | 0.00001 | 0 or more | learning rate of the warm-up, which follows the logit scale too |
 /// | `seed` | 0 | | fixes the batches |
 ///
 /// The authors' prototypes are as long as CLIP's text tower makes them, 7 to 10 in published models, which a
