@@ -15,7 +15,7 @@ use std::{env, hint::black_box, path::Path, time::Duration};
 
 use burn::tensor::{Device, Tensor};
 use clip_adapter::{
-    AdapterConfig, ClipAdapter, ClipBackbone, DeviceSpec, FeatureSet, Fitted, Method, Run, Support,
+    AdapterConfig, Classifier, ClipAdapter, ClipBackbone, DeviceSpec, FeatureSet, Method, Run, Support,
     TipAdapter, ZeroShot,
     methods::{self, Ratio},
 };
@@ -84,7 +84,7 @@ fn fit_100_classes(criterion: &mut Criterion, spec: &DeviceSpec, device: &Device
     let mut group = criterion.benchmark_group(format!("{spec}/fit_100_classes"));
     group.sample_size(10);
     for name in ["tip-adapter", "gda", "proker", "ss-text", "ape", "auto"] {
-        let method = methods::by_name(name, &Default::default()).expect("a method");
+        let method = Registry::builtin().method(name, &Default::default()).expect("a method");
         group.bench_function(format!("{name}_16shots_d{DIM}"), |bencher| {
             bencher.iter(|| {
                 black_box(method.fit_any(&support, &text, &mut Run::new(device)).expect("a fit"));

@@ -8,21 +8,11 @@
 //! The file knows its classes and prompts. An adapter of another backbone is refused.
 
 mod cli;
-#[path = "cli/files.rs"]
-mod files;
-#[path = "cli/labels.rs"]
-mod labels;
 
-use std::{
-    fs,
-    num::NonZeroUsize,
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::{num::NonZeroUsize, path::PathBuf, process::ExitCode};
 
 use clap::Parser;
-use clip_adapter::{ClipBackbone, DeviceSpec, Error, ExtractOptions, Fingerprint, Result, methods};
-use safetensors::SafeTensors;
+use clip_adapter::{DeviceSpec, Result, tasks::Predictor};
 use serde_json::json;
 
 /// Names images by an adapter file.
@@ -54,41 +44,17 @@ fn main() -> ExitCode {
 }
 
 fn classify(arguments: &Arguments) -> Result<()> {
-    let (classes, prompts) =
-        (texts(&arguments.adapter, "class_names")?, texts(&arguments.adapter, "prompts")?);
-    let device = arguments.device.open()?;
-    let clip = ClipBackbone::from_pretrained(&arguments.backbone, &device)?;
-    let expected = Fingerprint::new(clip.identity(), &prompts, &classes);
-    let model = methods::load(&arguments.adapter, &expected, &device)?;
-    let images = clip.extract_files(&arguments.images, ExtractOptions::default())?;
-    let mut results = Vec::new();
-    for (file, probabilities) in images.files.iter().zip(model.score(&images.features)?.probabilities()) {
-        results.push(labels::tell(file, &probabilities, &classes, arguments.top.get()));
-    }
+    let predictor = Predictor::open(&arguments.backbone, &arguments.adapter, &arguments.device.open()?)?;
+    let top = predictor.predict_all(&arguments.images, arguments.top.get())?;
+    let results: Vec<_> =
+        arguments.images.iter().zip(&top).map(|(file, top)| cli::labels::tell(file, top)).collect();
     let Some(path) = &arguments.json else { return Ok(()) };
     let all = json!({
-        "backbone": clip.identity(),
+        "backbone": predictor.clip().identity(),
         "adapter": arguments.adapter,
-        "classes": classes,
+        "classes": predictor.class_names(),
         "device": arguments.device.to_string(),
         "images": results,
     });
-    files::write(path, format!("{all:#}\n"))
-}
-
-/// A list of texts in the metadata of an adapter file. Whether the file is sound is for the library to say.
-fn texts(path: &Path, key: &str) -> Result<Vec<String>> {
-    let bytes = fs::read(path).map_err(|source| Error::Read { path: path.into(), source })?;
-    let malformed = |part: String, expected: &str, found: String| Error::Malformed {
-        path: path.into(),
-        part,
-        expected: expected.into(),
-        found,
-    };
-    let (_, header) = SafeTensors::read_metadata(&bytes)
-        .map_err(|error| malformed("file".into(), "a whole safetensors file", error.to_string()))?;
-    let text = header.metadata().as_ref().and_then(|metadata| metadata.get(key));
-    let part = format!("metadata `{key}`");
-    let Some(text) = text else { return Err(malformed(part, "to be there", "none".into())) };
-    serde_json::from_str(text).map_err(|error| malformed(part, "a list of texts", error.to_string()))
+    cli::files::write_json(path, &all)
 }

@@ -7,8 +7,6 @@
 //! ```
 
 mod cli;
-#[path = "cli/files.rs"]
-mod files;
 
 use std::{
     collections::HashMap,
@@ -116,13 +114,13 @@ fn texts(clip: &ClipBackbone, texts: &[String]) -> Result<Vec<Part>> {
 
 fn host<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>> {
     let values = tensor.try_into_vec_as::<f32>();
-    values.map_err(|error| Error::Execution { doing: "encoding", message: error.to_string() })
+    values.map_err(|error| Error::execution("encoding", error))
 }
 
 fn write(path: &Path, parts: &[Part], identity: &str) -> Result<()> {
     let metadata = HashMap::from([("backbone".to_owned(), identity.to_owned())]);
     let views = parts.iter().map(Part::view).collect::<std::result::Result<Vec<_>, _>>();
     let bytes = views.and_then(|views| safetensors::serialize(views, Some(metadata)));
-    let failed = |error| Error::Write { path: path.into(), source: io::Error::other(error) };
-    files::write(path, bytes.map_err(failed)?)
+    let failed = |error| Error::write(path, io::Error::other(error));
+    cli::files::write(path, bytes.map_err(failed)?)
 }

@@ -14,8 +14,6 @@
 //! ```
 
 mod cli;
-#[path = "cli/folders.rs"]
-mod folders;
 
 use std::{
     cell::Cell,
@@ -27,9 +25,9 @@ use std::{
 
 use clap::Parser;
 use clip_adapter::{
-    ClipBackbone, DeviceSpec, Error, FeatureFile, Result,
-    features::{Broken, ExtractOptions, Store, fill_store},
-    input::{ImageFolder, Prompts},
+    ClipBackbone, DeviceSpec, Error, FeatureFile, Prompts, Result,
+    extract::{Broken, Store},
+    input::{ImageFolder, ImageSource},
 };
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -82,15 +80,14 @@ fn main() -> ExitCode {
 fn extract(arguments: &Arguments) -> Result<()> {
     let prompts = prompts(arguments.prompts.as_deref())?;
     let splits = splits(&arguments.images)?;
-    arguments.out.as_deref().map_or(Ok(()), folders::check_for)?;
+    arguments.out.as_deref().map_or(Ok(()), cli::folders::check_for)?;
     let load = |device: &DeviceSpec| ClipBackbone::from_pretrained(&arguments.backbone, &device.open()?);
     let clips = arguments.device.iter().map(load).collect::<Result<Vec<_>>>()?;
-    let temporary = tempfile::tempdir().map_err(|source| Error::Write { path: env::temp_dir(), source })?;
+    let temporary = tempfile::tempdir().map_err(|source| Error::write(env::temp_dir(), source))?;
     let stores = match &arguments.store[..] {
         [] => vec![temporary.path().to_owned()],
         [_, _, ..] if !arguments.merge => {
-            let (name, found) = ("store".into(), arguments.store.len().to_string());
-            return Err(Error::Setting { name, expected: "one folder without --merge".into(), found });
+            return Err(Error::setting("store", "one folder without --merge", arguments.store.len()));
         }
         stores => stores.to_vec(),
     };
@@ -117,7 +114,10 @@ fn fill(
         ProgressStyle::with_template("{prefix} {bar:30} {pos}/{len}  {msg}").expect("a valid template");
     let bar = ProgressBar::new(0).with_style(style).with_prefix(split.to_owned());
     let rate = Cell::new(0.0);
-    let mut options = ExtractOptions::default()
+    let (first, others) = clips.split_first().expect("a default device");
+    let mut extraction = first
+        .extract()
+        .also_on(others)
         .store(store)
         .on_broken(if arguments.skip_broken { Broken::Skip } else { Broken::Fail })
         .on_skip(|_, error| bar.suspend(|| eprintln!("skipped: {error}")))
@@ -129,18 +129,18 @@ fn fill(
             ControlFlow::Continue(())
         });
     if let Some(workers) = arguments.workers {
-        options = options.workers(workers);
+        extraction = extraction.workers(workers);
     }
     if let Some(batch) = arguments.batch {
-        options = options.batch(batch);
+        extraction = extraction.batch(batch);
     }
     if let Some(shard) = arguments.shard {
-        options = options.shard(shard);
+        extraction = extraction.shard(shard);
     }
     if let Some((index, count)) = arguments.part {
-        options = options.part(index, count);
+        extraction = extraction.part(index, count);
     }
-    let result = fill_store(&clips.iter().collect::<Vec<_>>(), images, options);
+    let result = extraction.fill(images);
     bar.finish_and_clear();
     result?;
     if rate.get() > 0.0 {
@@ -160,16 +160,18 @@ fn write(
 ) -> Result<()> {
     let opened = splits.iter().map(|(split, images)| {
         let folders: Vec<PathBuf> = stores.iter().map(|store| store.join(split)).collect();
-        Store::open(&folders, clip.identity(), images)
+        Ok((split.as_str(), Store::open(&folders, clip.identity())?, images))
     });
     let opened = opened.collect::<Result<Vec<_>>>()?;
     let classes = splits[0].1.class_names();
     let dataset = arguments.images.file_name().unwrap_or_default().to_string_lossy();
     let file = FeatureFile::new(dataset, clip.text_classifier(classes, prompts)?);
-    let named: Vec<_> = splits.iter().map(|(split, _)| split.as_str()).zip(&opened).collect();
+    let named: Vec<(&str, &Store, &dyn ImageSource)> =
+        opened.iter().map(|(split, store, images)| (*split, store, *images as _)).collect();
     file.write_with(out, &named)?;
-    let images: usize = opened.iter().map(Store::len).sum();
-    let skipped: usize = opened.iter().map(|store| store.skipped().len()).sum();
+    let images: usize = opened.iter().map(|(_, store, _)| store.len()).sum();
+    let listed: usize = opened.iter().map(|(.., images)| images.len()).sum();
+    let skipped = listed - images;
     println!(
         "wrote {}: {images} images ({skipped} skipped), {} classes, {} prompts",
         out.display(),
@@ -183,18 +185,15 @@ fn write(
 fn splits(root: &Path) -> Result<Vec<(String, ImageFolder)>> {
     let named = ["train", "val", "test"].into_iter().filter(|split| root.join(split).is_dir());
     let mut splits = named
-        .map(|split| Ok((split.to_owned(), folders::open(&root.join(split))?)))
+        .map(|split| Ok((split.to_owned(), cli::folders::open(&root.join(split))?)))
         .collect::<Result<Vec<_>>>()?;
     if splits.is_empty() {
-        splits.push(("train".into(), folders::open(root)?));
+        splits.push(("train".into(), cli::folders::open(root)?));
     }
     let classes = splits[0].1.class_names();
     if let Some((split, images)) = splits.iter().find(|(_, images)| images.class_names() != classes) {
-        return Err(Error::Data {
-            what: format!("classes of `{split}`"),
-            expected: format!("{classes:?}"),
-            found: format!("{:?}", images.class_names()),
-        });
+        let found = format!("{:?}", images.class_names());
+        return Err(Error::data(format!("classes of `{split}`"), format!("{classes:?}"), found));
     }
     Ok(splits)
 }

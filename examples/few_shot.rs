@@ -6,14 +6,14 @@
 //! ```
 
 mod cli;
-#[path = "cli/fitting.rs"]
-mod fitting;
 
 use std::{ops::ControlFlow, path::PathBuf, process::ExitCode, time::Instant};
 
 use clap::Parser;
 use clip_adapter::{
-    DeviceSpec, FeatureFile, Fitted, Method, Progress, Protocol, Report, Result, Run, ZeroShot,
+    Classifier, DeviceSpec, FeatureFile, Method, Progress, Protocol, Report, Result, Run, ZeroShot,
+    model::Settings,
+    train::{MethodSpec, Registry},
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
@@ -24,8 +24,8 @@ struct Arguments {
     /// A file of the format clip-features/1; a small made-up data set where none is given
     #[arg(long, value_name = "FILE")]
     features: Option<PathBuf>,
-    /// What to fit: zero-shot, clip-adapter, tip-adapter, gda, proker or ss-text
-    #[arg(long, value_name = "NAME", default_value = "clip-adapter")]
+    /// What to fit
+    #[arg(long, value_name = "NAME", default_value = "clip-adapter", help = methods())]
     method: String,
     /// Training images of each class
     #[arg(long, value_name = "K", default_value_t = 16)]
@@ -56,6 +56,11 @@ struct Arguments {
     json: Option<PathBuf>,
 }
 
+/// Every method there is, so that none is forgotten here.
+fn methods() -> String {
+    format!("What to fit: {}", Registry::builtin().names().join(", "))
+}
+
 /// What `--json` holds.
 #[derive(Serialize)]
 struct Outcome {
@@ -79,8 +84,9 @@ fn main() -> ExitCode {
 }
 
 fn few_shot(arguments: &Arguments) -> Result<()> {
-    let settings = fitting::settings(arguments.settings.iter().map(String::as_str))?;
-    let method = fitting::method(&arguments.method, &settings, arguments.seed)?;
+    let spec = MethodSpec::new(&arguments.method);
+    let spec = arguments.settings.iter().try_fold(spec, |spec, pair| spec.set(pair))?;
+    let method = spec.seeded(arguments.seed).method(&Registry::builtin())?;
     let device = arguments.device.open()?;
     let file = match &arguments.features {
         Some(path) => FeatureFile::read(path)?,
@@ -145,7 +151,7 @@ fn few_shot(arguments: &Arguments) -> Result<()> {
             zero_shot_accuracy: before.accuracy,
             report,
         };
-        fitting::write(path, format!("{:#}\n", serde_json::json!(outcome)))?;
+        cli::files::write_json(path, &outcome)?;
     }
     Ok(())
 }
@@ -160,9 +166,6 @@ fn in_words(chosen: &serde_json::Value) -> String {
 
 /// One fit cannot choose on the test set; the benchmark, which compares several, can and says so.
 fn oracle_elsewhere() -> clip_adapter::Error {
-    clip_adapter::Error::Setting {
-        name: "protocol".into(),
-        expected: "validation-free or few-shot-validation; the example `benchmark` has the oracle".into(),
-        found: "oracle".into(),
-    }
+    let expected = "validation-free or few-shot-validation; the example `benchmark` has the oracle";
+    clip_adapter::Error::setting("protocol", expected, "oracle")
 }

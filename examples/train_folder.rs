@@ -9,18 +9,15 @@
 //! says what was gained.
 
 mod cli;
-#[path = "cli/fitting.rs"]
-mod fitting;
-#[path = "cli/folders.rs"]
-mod folders;
 
 use std::{ops::ControlFlow, path::PathBuf, process::ExitCode, time::Instant};
 
 use clap::Parser;
 use clip_adapter::{
-    ClipBackbone, DeviceSpec, ExtractOptions, Progress, Prompts, Result, Run, Support,
-    features::{Broken, Extracted},
+    ClipBackbone, DeviceSpec, Progress, Prompts, Result, Run, Support,
+    extract::{Broken, Extracted},
     input::ImageFolder,
+    train::{MethodSpec, Registry},
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
@@ -70,11 +67,12 @@ fn main() -> ExitCode {
 }
 
 fn train(arguments: &Arguments) -> Result<()> {
-    let settings = fitting::settings(arguments.settings.iter().map(String::as_str))?;
-    let method = fitting::method(&arguments.method, &settings, arguments.seed)?;
+    let spec = MethodSpec::new(&arguments.method);
+    let spec = arguments.settings.iter().try_fold(spec, |spec, pair| spec.set(pair))?;
+    let method = spec.seeded(arguments.seed).method(&Registry::builtin())?;
     let prompts = Prompts::find(&arguments.prompts)?;
-    let folder = folders::open(&arguments.images)?;
-    folders::check_for(&arguments.out)?;
+    let folder = cli::folders::open(&arguments.images)?;
+    cli::folders::check_for(&arguments.out)?;
     let device = arguments.device.open()?;
     let clip = ClipBackbone::from_pretrained(&arguments.backbone, &device)?;
     let classes = clip.text_classifier(folder.class_names(), &prompts)?;
@@ -84,9 +82,9 @@ fn train(arguments: &Arguments) -> Result<()> {
     let start = Instant::now();
     let extracted = encode(arguments, &clip, &folder, &bar)?;
     let encode_seconds = start.elapsed().as_secs_f64();
-    let (images, skipped) = (extracted.features.len(), extracted.skipped.len());
-    let counts = extracted.features.class_counts();
-    let mut support = Support::new(extracted.features)?;
+    let (images, skipped) = (extracted.keys.len(), extracted.skipped.len());
+    let mut support = Support::new(extracted.labelled()?)?;
+    let counts = support.set().class_counts();
     if arguments.balanced {
         support = support.balanced();
     }
@@ -123,7 +121,7 @@ fn train(arguments: &Arguments) -> Result<()> {
         "encode_seconds": encode_seconds,
         "fit_seconds": fit_seconds,
     });
-    fitting::write(path, format!("{outcome:#}\n"))
+    cli::files::write_json(path, &outcome)
 }
 
 fn encode(
@@ -132,7 +130,8 @@ fn encode(
     folder: &ImageFolder,
     bar: &ProgressBar,
 ) -> Result<Extracted> {
-    let options = ExtractOptions::default()
+    let extraction = clip
+        .extract()
         .on_broken(if arguments.skip_broken { Broken::Skip } else { Broken::Fail })
         .on_skip(|_, error| bar.suspend(|| eprintln!("skipped: {error}")))
         .on_progress(|now| {
@@ -140,5 +139,5 @@ fn encode(
             bar.set_message(format!("encoding, {:.0} s left", now.seconds_left));
             ControlFlow::Continue(())
         });
-    clip.extract(folder, options)
+    extraction.run(folder)
 }

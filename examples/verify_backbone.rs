@@ -205,11 +205,11 @@ fn cosine(a: &[f32], b: &[f32]) -> f64 {
 
 fn host(tensor: Tensor<2>) -> Result<Vec<f32>> {
     let values = tensor.try_into_vec_as::<f32>();
-    values.map_err(|error| Error::Execution { doing: "encoding", message: error.to_string() })
+    values.map_err(|error| Error::execution("encoding", error))
 }
 
 fn files(folder: &Path) -> Result<Vec<PathBuf>> {
-    let failed = |source| Error::Read { path: folder.into(), source };
+    let failed = |source| Error::read(folder, source);
     let entries = fs::read_dir(folder).map_err(failed)?;
     let mut files =
         entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>().map_err(failed)?;
@@ -225,13 +225,12 @@ struct Expected {
 
 impl Expected {
     fn read(path: &Path) -> Result<Self> {
-        let bytes = fs::read(path).map_err(|source| Error::Read { path: path.into(), source })?;
+        let bytes = fs::read(path).map_err(|source| Error::read(path, source))?;
         Ok(Self { path: path.into(), bytes })
     }
 
     fn malformed(&self, part: &str, expected: impl Into<String>, found: impl std::fmt::Debug) -> Error {
-        let (path, expected) = (self.path.clone(), expected.into());
-        Error::Malformed { path, part: part.into(), expected, found: format!("{found:?}") }
+        Error::malformed(&self.path, part, expected.into(), format!("{found:?}"))
     }
 
     fn tensors(&self) -> Result<SafeTensors<'_>> {

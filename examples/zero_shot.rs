@@ -5,10 +5,6 @@
 //! ```
 
 mod cli;
-#[path = "cli/files.rs"]
-mod files;
-#[path = "cli/labels.rs"]
-mod labels;
 
 use std::{
     path::{Path, PathBuf},
@@ -58,13 +54,10 @@ fn zero_shot(arguments: &Arguments) -> Result<()> {
     let classifier = clip.text_classifier(&classes, &prompts)?;
     let images = clip.encode_images(&arguments.images)?;
     let logits = classifier.logits(images.tensor(&device)).try_into_vec_as::<f32>();
-    let logits = logits.map_err(|error| Error::Execution { doing: "scoring", message: error.to_string() })?;
-    let logits = Logits::new(logits, classes.len())?;
-
-    let mut results = Vec::new();
-    for (file, probabilities) in arguments.images.iter().zip(logits.probabilities()) {
-        results.push(labels::tell(file, &probabilities, &classes, TOP));
-    }
+    let logits = logits.map_err(|error| Error::execution("scoring", error))?;
+    let top = Logits::new(logits, classes.len())?.top(TOP, &classes);
+    let results: Vec<_> =
+        arguments.images.iter().zip(&top).map(|(file, top)| cli::labels::tell(file, top)).collect();
     if let Some(path) = &arguments.json {
         let all = json!({
             "backbone": clip.identity(),
@@ -73,7 +66,7 @@ fn zero_shot(arguments: &Arguments) -> Result<()> {
             "device": arguments.device.to_string(),
             "images": results,
         });
-        files::write(path, format!("{all:#}\n"))?;
+        cli::files::write_json(path, &all)?;
     }
     Ok(())
 }

@@ -6,36 +6,45 @@
 //! what CLIP knew is kept (CLIP-Adapter, Gao et al., 2021, <https://arxiv.org/abs/2110.04544>).
 //!
 //! ```
-//! use burn::tensor::Device;
-//! use clip_adapter::{ClipAdapter, FeatureFile, Fitted, Method, ZeroShot};
+//! use clip_adapter::prelude::*;
 //!
 //! let file = FeatureFile::synthetic(0)?; // or FeatureFile::read("photos.safetensors")?
 //! let support = file.support(16, 1)?; // 16 images of each class
-//! let test = file.test_set("test")?;
+//! let test = file.test_set("test")?; // no `fit` takes it
 //! let device = Device::flex();
 //!
 //! let before = ZeroShot::default().fit(&support, file.classifier(), &device)?.evaluate(&test)?;
-//! let model = ClipAdapter::default().fit(&support, file.classifier(), &device)?;
-//! let after = model.evaluate(&test)?;
+//! let after = ClipAdapter::default().fit(&support, file.classifier(), &device)?.evaluate(&test)?;
 //! assert!(after.accuracy > before.accuracy + 10.0);
-//!
-//! # let folder = tempfile::tempdir().unwrap();
-//! # let path = folder.path().join("photos.adapter.safetensors");
-//! model.save(&path)?;
 //! # Ok::<(), clip_adapter::Error>(())
 //! ```
 //!
+//! From a folder of images to a saved adapter and labels: [`guide::first_minute`]. The [`guide`] also has how to
+//! write [a method of your own](guide::own_method), what the methods gain, and what was and was not tried.
+//!
 //! # Where things are
+//!
+//! In the order of imports: a module knows only those above it.
 //!
 //! | Module | Holds |
 //! | --- | --- |
 //! | [`device`] | [`DeviceSpec`]: CPUs and GPUs by name |
-//! | [`input`] | image decoding and preprocessing, the tokenizer |
+//! | [`archive`] | files that are whole or not there |
+//! | [`input`] | decoding and preprocessing, sources of images, the tokenizer, [`Prompts`] |
+//! | [`features`] | embeddings with labels, the text classifier, few-shot draws, the feature file |
 //! | [`backbone`] | [`ClipBackbone`]: the frozen towers, read from public checkpoint layouts |
-//! | [`features`] | embeddings with labels, extraction, the text classifier, few-shot draws, the feature file |
+//! | [`extract`] | from images to features: threads, stores, parts of a cluster's job |
 //! | [`adapter`] | [`Adapter`] and [`ResidualFusion`], Burn modules that compose with any other |
-//! | [`evaluate`] | accuracy, F1, calibration, the protocol, the report |
-//! | [`methods`] | one trait, one file a method: [`AutoAdapter`], [`ClipAdapter`], [`TipAdapter`] and others |
+//! | [`evaluate`] | accuracy, F1, calibration, conformal sets, the protocol, the report |
+//! | [`model`] | what everything fitted is: [`Classifier`], how it is saved, opened and moved |
+//! | [`train`] | what a [`Method`] is, the registry, one loop for all that trains |
+//! | [`methods`] | one file a method: [`AutoAdapter`], [`ClipAdapter`], [`TipAdapter`] and others |
+//! | [`pretrain`] | what is learned before the few examples come: a CLIP of one's own |
+//! | [`tasks`] | the same parts put to other uses: [`tasks::Predictor`], unlabelled images |
+//! | [`guide`] | the long form, one page a subject |
+//!
+//! [`prelude`] has the names that most programs need. `burn` and `image` are re-exported, in the
+//! versions that the signatures have.
 //!
 //! # What never happens
 //!
@@ -61,27 +70,49 @@
 #![warn(missing_docs)]
 
 pub mod adapter;
-mod archive;
+pub mod archive;
 pub mod backbone;
+mod choose;
 pub mod device;
 mod error;
 pub mod evaluate;
+pub mod extract;
 pub mod features;
 mod fingerprint;
+pub mod guide;
 pub mod input;
 pub mod methods;
-mod vector;
+pub mod model;
+mod numerics;
+pub mod pretrain;
+pub mod tasks;
+pub mod train;
+
+pub use burn;
+pub use image;
 
 pub use adapter::{Activation, Adapter, AdapterConfig, ResidualFusion, ResidualFusionConfig};
 pub use backbone::ClipBackbone;
 pub use device::DeviceSpec;
-pub use error::{Error, Result};
+pub use error::{Cause, Error, Result};
 pub use evaluate::{Protocol, Report};
-pub use features::{ExtractOptions, FeatureFile, FeatureSet, Support, TestSet, TextClassifier};
+pub use features::{FeatureFile, FeatureSet, Support, TestSet, TextClassifier};
 pub use fingerprint::Fingerprint;
 pub use input::Prompts;
 pub use methods::{
-    Ape, AutoAdapter, Clap, ClipAdapter, CrossModal, Ensemble, Fitted, FittedClipAdapter, Gda, LinearProbe,
-    LpPlusPlus, Method, ProKeR, ProLip, Progress, Rla, Run, SsText, TaskRes, TipAdapter, TipAdapterF,
-    ZeroShot,
+    Ape, AutoAdapter, Clap, ClipAdapter, CrossModal, Ensemble, FittedClipAdapter, Gda, LinearProbe,
+    LpPlusPlus, ProKeR, ProLip, Rla, SsText, TaskRes, TipAdapter, TipAdapterF, ZeroShot,
 };
+pub use model::Classifier;
+pub use train::{Method, Progress, Run};
+
+/// What most programs need: `use clip_adapter::prelude::*`.
+pub mod prelude {
+    pub use burn::tensor::Device;
+
+    pub use crate::{
+        AutoAdapter, Classifier, ClipAdapter, ClipBackbone, DeviceSpec, Error, FeatureFile, FeatureSet,
+        Method, Progress, Prompts, Report, Result, Run, Support, TestSet, TextClassifier, TipAdapter,
+        ZeroShot,
+    };
+}

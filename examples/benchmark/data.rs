@@ -37,7 +37,7 @@ pub fn read(paths: &[PathBuf], test_split: &str) -> Result<Vec<Dataset>> {
     files.retain(|(path, _)| seen.insert(fs::canonicalize(path).unwrap_or_else(|_| path.clone())));
     if files.is_empty() {
         let found = paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
-        return Err(Error::Setting { name: "features".into(), expected: "a feature file".into(), found });
+        return Err(Error::setting("features", "a feature file", found));
     }
     let stems: Vec<String> = files.iter().map(|(path, _)| stem(path)).collect();
     let datasets = files.into_iter().zip(&stems).map(|((path, file), stem)| {
@@ -55,7 +55,7 @@ fn stem(path: &Path) -> String {
 }
 
 fn safetensors_in(folder: &Path) -> Result<Vec<PathBuf>> {
-    let entries = fs::read_dir(folder).map_err(|source| Error::Read { path: folder.into(), source })?;
+    let entries = fs::read_dir(folder).map_err(|source| Error::read(folder, source))?;
     let paths = entries.flatten().map(|entry| entry.path());
     let mut paths: Vec<PathBuf> =
         paths.filter(|path| path.extension().is_some_and(|extension| extension == "safetensors")).collect();

@@ -101,7 +101,7 @@ impl Queue<'_> {
 fn pools(jobs: usize) -> Result<Vec<ThreadPool>> {
     let pool = |_| {
         let pool = ThreadPoolBuilder::new().num_threads(1).build();
-        pool.map_err(|error| Error::Execution { doing: "starting a thread", message: error.to_string() })
+        pool.map_err(|error| Error::execution("starting a thread", error))
     };
     (0..jobs).map(pool).collect()
 }

@@ -12,10 +12,6 @@
 #[path = "../cli/mod.rs"]
 mod cli;
 mod data;
-#[path = "../cli/distinct.rs"]
-mod distinct;
-#[path = "../cli/fitting.rs"]
-mod fitting;
 mod jobs;
 mod picture;
 mod resume;
@@ -109,10 +105,10 @@ fn benchmark(arguments: &Arguments) -> Result<()> {
             "summary": summary.cells,
             "ranks": summary.ranks,
         });
-        fitting::write(path, format!("{whole:#}\n"))?;
+        cli::files::write_json(path, &whole)?;
     }
     if let Some(path) = &arguments.svg {
-        fitting::write(path, picture::draw(&outcomes))?;
+        cli::files::write(path, picture::draw(&outcomes))?;
     }
     Ok(())
 }

@@ -45,7 +45,7 @@ impl Journal {
     pub fn open(path: &Path, arguments: &Arguments, datasets: &[Dataset]) -> Result<Self> {
         let bytes = match fs::read(path) {
             Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
-            bytes => bytes.map_err(|source| Error::Read { path: path.into(), source })?,
+            bytes => bytes.map_err(|source| Error::read(path, source))?,
         };
         let (lines, whole) = lines(path, &bytes)?;
         let file = append_after(path, &bytes[..whole]).map_err(|source| cannot_write(path, source))?;
@@ -104,12 +104,8 @@ fn lines(path: &Path, bytes: &[u8]) -> Result<(Vec<Line>, usize)> {
             Ok(line) => lines.push(line),
             Err(_) if last && ours => break,
             Err(error) => {
-                return Err(Error::Malformed {
-                    path: path.into(),
-                    part: format!("line {}", number + 1),
-                    expected: "a finished run".into(),
-                    found: error.to_string(),
-                });
+                let part = format!("line {}", number + 1);
+                return Err(Error::malformed(path, part, "a finished run", error));
             }
         }
         whole += line.len();
@@ -130,10 +126,10 @@ fn append_after(path: &Path, kept: &[u8]) -> std::io::Result<File> {
 
 /// The SHA-256 of a file: other features are another run, whatever the file is called.
 fn digest(path: &Path) -> Result<String> {
-    let bytes = fs::read(path).map_err(|source| Error::Read { path: path.into(), source })?;
+    let bytes = fs::read(path).map_err(|source| Error::read(path, source))?;
     Ok(Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 fn cannot_write(path: &Path, source: std::io::Error) -> Error {
-    Error::Write { path: path.into(), source }
+    Error::write(path, source)
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use crate::{distinct::distinct, trial::Outcome};
+use crate::{cli::distinct::distinct, trial::Outcome};
 
 /// The name of the block and panel that averages over data sets.
 pub const MEAN: &str = "mean over data sets";

@@ -4,18 +4,17 @@ use std::{fmt, time::Instant};
 
 use clip_adapter::{
     Protocol, Result, Run, Support,
-    methods::{self, AnyMethod},
+    train::{AnyMethod, MethodSpec, Registry},
 };
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use crate::{Arguments, data::Dataset, distinct::distinct, fitting};
+use crate::{Arguments, cli::distinct::distinct, data::Dataset};
 
 /// A row of the table: a method with settings, by name.
 pub struct Entry {
     pub label: String,
-    name: String,
-    settings: Map<String, Value>,
+    spec: MethodSpec,
 }
 
 /// A fit that is to be scored.
@@ -45,15 +44,13 @@ pub struct Outcome {
 /// The methods asked for, each once; `all` stands for every one there is.
 pub fn entries(methods: &[String]) -> Result<Vec<Entry>> {
     let labels = methods.iter().flat_map(|label| match label.as_str() {
-        "all" => methods::NAMES.to_vec(),
+        "all" => Registry::builtin().names(),
         label => vec![label],
     });
     let entries = distinct(labels).into_iter().map(|label| {
-        let mut parts = label.split(':');
-        let name = parts.next().unwrap_or_default().to_owned();
-        let settings = fitting::settings(parts)?;
-        methods::by_name(&name, &settings)?; // a typing error is told before the first fit
-        Ok(Entry { label: label.to_owned(), name, settings })
+        let spec: MethodSpec = label.parse()?;
+        spec.method(&Registry::builtin())?; // a typing error is told before the first fit
+        Ok(Entry { label: label.to_owned(), spec })
     });
     entries.collect()
 }
@@ -84,7 +81,7 @@ impl fmt::Display for Trial<'_> {
 impl Trial<'_> {
     /// The method that is fitted, before an oracle changes its settings.
     pub fn method(&self) -> Result<Box<dyn AnyMethod>> {
-        fitting::method(&self.entry.name, &self.entry.settings, self.seed)
+        self.entry.spec.clone().seeded(self.seed).method(&Registry::builtin())
     }
 
     /// Fits and scores.
@@ -95,15 +92,15 @@ impl Trial<'_> {
             Protocol::FewShotValidation => file.support_with_validation(self.shots, self.seed)?,
         };
         let candidates = match arguments.protocol {
-            Protocol::Oracle => oracle_grid(&self.entry.name),
+            Protocol::Oracle => oracle_grid(&self.entry.spec.name),
             Protocol::ValidationFree | Protocol::FewShotValidation => Vec::new(),
         };
         // The one place that looks at test results before it settles. Its rows carry the protocol's name.
         let mut best: Option<Outcome> = None;
         for candidate in candidates {
-            let mut settings = self.entry.settings.clone();
-            settings.extend(candidate.into_iter().map(|(key, value)| (key.to_owned(), value)));
-            let method = fitting::method(&self.entry.name, &settings, self.seed)?;
+            let mut spec = self.entry.spec.clone().seeded(self.seed);
+            spec.settings.extend(candidate.into_iter().map(|(key, value)| (key.to_owned(), value)));
+            let method = spec.method(&Registry::builtin())?;
             let outcome = self.score(arguments, &support, method.as_ref())?;
             if best.as_ref().is_none_or(|best| outcome.accuracy > best.accuracy) {
                 best = Some(outcome);

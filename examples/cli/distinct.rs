@@ -1,4 +1,4 @@
-//! What the examples that print tables have in common.
+//! Rows and columns of tables.
 
 /// Values without repetition, in the order they first come.
 pub fn distinct<T: PartialEq>(values: impl Iterator<Item = T>) -> Vec<T> {

@@ -1,13 +1,18 @@
-//! What the examples that write files have in common.
+//! Files of results.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
-use clip_adapter::{Error, Result};
+use clip_adapter::{Error, Result, archive::write_atomically};
+use serde::Serialize;
 
 /// Writes a file, whole or not at all.
 pub fn write(path: &Path, contents: impl AsRef<[u8]>) -> Result<()> {
-    let failed = |source| Error::Write { path: path.into(), source };
-    let half_written = path.with_extension("part");
-    fs::write(&half_written, contents).map_err(failed)?;
-    fs::rename(&half_written, path).map_err(failed)
+    write_atomically(path, |file| {
+        file.write_all(contents.as_ref()).map_err(|source| Error::write(path, source))
+    })
+}
+
+/// Writes a result for another program.
+pub fn write_json(path: &Path, result: &impl Serialize) -> Result<()> {
+    write(path, format!("{:#}\n", serde_json::json!(result)))
 }

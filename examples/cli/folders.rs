@@ -1,4 +1,4 @@
-//! What the examples that start from images have in common: folders to read, and folders to write into.
+//! Folders to read, and folders to write into.
 
 use std::{io, path::Path};
 
@@ -13,7 +13,7 @@ pub fn open(folder: &Path) -> Result<ImageFolder> {
 pub fn check_for(out: &Path) -> Result<()> {
     match out.parent() {
         Some(folder) if !folder.as_os_str().is_empty() && !folder.is_dir() => {
-            Err(Error::Write { path: out.to_owned(), source: io::ErrorKind::NotFound.into() })
+            Err(Error::write(out, io::ErrorKind::NotFound.into()))
         }
         _ => Ok(()),
     }

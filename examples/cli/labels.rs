@@ -1,21 +1,17 @@
-//! What the examples that name images have in common: the likeliest classes of each.
+//! The likeliest classes of an image.
 
 use std::path::Path;
 
+use clip_adapter::evaluate::Ranked;
 use serde_json::{Value, json};
 
-/// Prints the likeliest classes of an image, and gives them as JSON.
-pub fn tell(file: &Path, probabilities: &[f32], classes: &[String], most: usize) -> Value {
+/// Prints them, and gives them as JSON.
+pub fn tell(file: &Path, top: &[Ranked]) -> Value {
     println!("{}", file.display());
-    let mut order: Vec<usize> = (0..probabilities.len()).collect();
-    order.sort_by(|&a, &b| probabilities[b].total_cmp(&probabilities[a]));
-    order.truncate(most);
-    for &class in &order {
-        println!("  {:>6.2} %  {}", 100.0 * probabilities[class], classes[class]);
+    for Ranked { name, probability, .. } in top {
+        println!("  {:>6.2} %  {name}", 100.0 * probability);
     }
-    let top: Vec<Value> = order
-        .into_iter()
-        .map(|class| json!({ "class": classes[class], "probability": probabilities[class] }))
-        .collect();
+    let top: Vec<Value> =
+        top.iter().map(|ranked| json!({ "class": ranked.name, "probability": ranked.probability })).collect();
     json!({ "file": file, "top": top })
 }

@@ -1,4 +1,12 @@
-//! What all the examples have in common as commands: how they end.
+//! What the examples have in common as commands: how they end, and what they read and write.
+#![allow(dead_code)] // no example needs all of it
+
+pub mod distinct;
+pub mod files;
+pub mod folders;
+pub mod labels;
+pub mod pocket;
+pub mod task;
 
 use std::process::ExitCode;
 

@@ -11,17 +11,17 @@
 
 #[path = "../cli/mod.rs"]
 mod cli;
-#[path = "../cli/fitting.rs"]
-mod fitting;
 mod measure;
 mod random_clip;
-#[path = "../cli/task.rs"]
-mod task;
 
 use std::{num::NonZeroUsize, path::PathBuf, process::ExitCode};
 
 use clap::Parser;
-use clip_adapter::{DeviceSpec, Error, Result, backbone::Precision};
+use clip_adapter::{
+    DeviceSpec, Error, Result,
+    backbone::Precision,
+    train::{MethodSpec, Registry},
+};
 use serde_json::json;
 
 use self::{
@@ -71,7 +71,8 @@ fn compare(arguments: &Arguments) -> Result<()> {
         if arguments.devices.is_empty() { DeviceSpec::available() } else { arguments.devices.clone() };
     // All that is missing is told before the first measurement.
     devices.iter().try_for_each(|spec| spec.open().map(drop))?;
-    let settings = fitting::settings(arguments.settings.iter().map(String::as_str))?;
+    let spec = MethodSpec::new(&arguments.method);
+    let spec = arguments.settings.iter().try_fold(spec, |spec, pair| spec.set(pair))?;
     let folder = tempfile::tempdir().map_err(temporary)?;
     let (backbone, name) = match &arguments.backbone {
         Some(path) => (path.clone(), path.display().to_string()),
@@ -84,7 +85,7 @@ fn compare(arguments: &Arguments) -> Result<()> {
         backbone,
         arguments.precision,
         [arguments.batch.get(), arguments.batches.get()],
-        fitting::method(&arguments.method, &settings, 1)?,
+        spec.clone().seeded(1).method(&Registry::builtin())?,
     );
     let threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let Arguments { precision, batch, .. } = arguments;
@@ -99,13 +100,13 @@ fn compare(arguments: &Arguments) -> Result<()> {
     if let Some(path) = &arguments.json {
         let outcome = json!({
             "backbone": name, "precision": precision.to_string(), "batch": batch, "threads": threads,
-            "method": arguments.method, "settings": settings, "devices": rows,
+            "method": arguments.method, "settings": spec.settings, "devices": rows,
         });
-        fitting::write(path, format!("{outcome:#}\n"))?;
+        cli::files::write_json(path, &outcome)?;
     }
     Ok(())
 }
 
 fn temporary(source: std::io::Error) -> Error {
-    Error::Write { path: std::env::temp_dir(), source }
+    Error::write(std::env::temp_dir(), source)
 }

@@ -4,14 +4,14 @@ use std::{fmt, path::PathBuf, time::Instant};
 
 use burn::tensor::{Device, Tensor, TensorData};
 use clip_adapter::{
-    ClipBackbone, DeviceSpec, Error, FeatureSet, Fitted, Method, Result, Run, Support, TextClassifier,
-    ZeroShot, backbone::Precision, features::Embeddings, methods::AnyMethod,
+    Classifier, ClipBackbone, DeviceSpec, Error, FeatureSet, Method, Result, Run, Support, TextClassifier,
+    ZeroShot, backbone::Precision, features::Embeddings, train::AnyMethod,
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
-use crate::task::{rows, task};
+use crate::cli::task::{rows, task};
 
 /// Images whose embeddings are compared with Flex's.
 const COMPARED: usize = 8;
@@ -132,11 +132,11 @@ impl Work {
         Tensor::from_data(TensorData::new(values, shape), device)
     }
 
-    fn fit(&self, device: &Device) -> Result<Box<dyn Fitted>> {
+    fn fit(&self, device: &Device) -> Result<Box<dyn Classifier>> {
         self.method.fit_any(&self.support, &self.classes, &mut Run::new(device))
     }
 
-    fn logits(&self, model: &dyn Fitted) -> Result<Vec<f32>> {
+    fn logits(&self, model: &dyn Classifier) -> Result<Vec<f32>> {
         Ok(model.score(&self.unseen)?.rows().flatten().copied().collect())
     }
 }
@@ -153,9 +153,7 @@ fn better_of_two<T>(mut work: impl FnMut() -> Result<T>) -> Result<(f64, T)> {
 }
 
 fn host(tensor: Tensor<2>) -> Result<Vec<f32>> {
-    tensor
-        .try_into_vec_as()
-        .map_err(|error| Error::Execution { doing: "encoding", message: error.to_string() })
+    tensor.try_into_vec_as().map_err(|error| Error::execution("encoding", error))
 }
 
 /// The largest difference, relative to the largest value; NaN if there is a NaN.

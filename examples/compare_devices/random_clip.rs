@@ -78,7 +78,7 @@ pub fn write(size: Size, folder: &Path) -> Result<()> {
         ("tokenizer.json", TOKENIZER.into()),
     ] {
         let path = folder.join(name);
-        fs::write(&path, content).map_err(|source| Error::Write { path, source })?;
+        fs::write(&path, content).map_err(|source| Error::write(&path, source))?;
     }
 
     let mut weights = Weights { random: ChaCha8Rng::seed_from_u64(0), tensors: Vec::new() };
@@ -149,7 +149,7 @@ impl Weights {
     }
 
     fn write(&self, path: &Path) -> Result<()> {
-        let failed = |error| Error::Write { path: path.into(), source: io::Error::other(error) };
+        let failed = |error| Error::write(path, io::Error::other(error));
         let mut views = Vec::with_capacity(self.tensors.len());
         for (name, shape, bytes) in &self.tensors {
             views.push((name, TensorView::new(Dtype::F16, shape.clone(), bytes).map_err(failed)?));

@@ -1,26 +1,22 @@
 //! Full fine-tuning: the image tower and a linear classifier that starts at the text classifier, both trained; the
 //! text tower stays as it is.
 
-use std::{
-    f64::consts::PI,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use burn::{
     module::{Module, ModuleVisitor, Param},
-    optim::{AdamWConfig, GradientsParams, ModuleOptimizer},
+    optim::GradientsParams,
     tensor::{Device, Tensor, TensorData, activation::log_softmax},
 };
 use clip_adapter::{
-    Error, Result, TextClassifier,
+    Error, Result, Run, TextClassifier,
     backbone::TrainableClip,
     evaluate::Logits,
     features::{contrastive_logits, normalise},
     input::{Augment, Preprocess},
+    train::{Batches, NoMonitor, Optimiser, Schedule, Session, Trainer, permutation},
 };
 use image::RgbImage;
-use rand::{SeedableRng, seq::SliceRandom};
-use rand_chacha::ChaCha8Rng;
 
 /// Images of a step.
 const BATCH: usize = 32;
@@ -31,11 +27,8 @@ const BLOCK: usize = 64;
 /// The part of the steps over which the rate rises; then it falls as a cosine.
 const WARM_UP: f64 = 0.1;
 
-/// AdamW's, on every parameter that trains.
-const WEIGHT_DECAY: f32 = 0.05;
-
-/// PyTorch's default; Burn's is 1e-5.
-const EPSILON: f32 = 1e-8;
+/// AdamW, which decays every parameter that trains.
+const OPTIMISER: Optimiser = Optimiser::AdamW { epsilon: Optimiser::EPSILON, weight_decay: 0.05 };
 
 /// How to fine-tune. Every view is drawn anew: a crop, perhaps mirrored.
 pub struct FineTuning<'a> {
@@ -84,73 +77,83 @@ impl FineTuning<'_> {
         let preprocess = clip.preprocess().clone();
         let images = files.iter().map(|file| preprocess.decode(file)).collect::<Result<Vec<_>>>()?;
         let classes = Param::from_tensor(self.classes.tensor(&device));
-        let mut net = Net { clip, classes, scale: self.classes.logit_scale() };
-        let mut optimiser: ModuleOptimizer =
-            AdamWConfig::new().with_epsilon(EPSILON).with_weight_decay(WEIGHT_DECAY).init();
+        let net = Net { clip, classes, scale: self.classes.logit_scale() };
+        let views = Views {
+            images,
+            labels,
+            classes: self.classes.class_names().len(),
+            seed: self.seed,
+            preprocess: &preprocess,
+            device: &device,
+        };
+        let trainer =
+            Trainer { schedule: Schedule::clip(self.rate, self.epochs, WARM_UP), optimiser: OPTIMISER };
         let mut parameters = 0;
-        let steps = self.epochs * images.len().div_ceil(BATCH);
-        let mut step = 0;
-        for epoch in 0..self.epochs {
-            let order = self.order(images.len(), epoch);
-            for rows in order.chunks(BATCH) {
-                let pixels = self.views(&images, rows, epoch, &preprocess, &device)?;
-                let targets = self.targets(labels, rows, &device);
-                let loss = (log_softmax(net.logits(pixels), 1) * targets).sum_dim(1).mean().neg();
-                let number = loss.clone().try_into_scalar::<f32>().map_err(failed("fine-tuning"))?;
-                if !number.is_finite() {
-                    return Err(Error::Diverged { epoch: epoch + 1, loss: number.into() });
-                }
-                let gradients = GradientsParams::from_grads(loss.backward(), &net);
-                if step == 0 {
-                    parameters = trained(&net, &gradients);
-                }
-                net = optimiser.step(self.rate_at(step, steps), net, gradients);
-                step += 1;
+        let gradients = |net: &Net, (pixels, targets): (Tensor<4>, Tensor<2>)| -> Result<_> {
+            let loss = (log_softmax(net.logits(pixels), 1) * targets).sum_dim(1).mean().neg();
+            let gradients = GradientsParams::from_grads(loss.backward(), net);
+            if parameters == 0 {
+                parameters = trained(net, &gradients);
             }
-        }
+            Ok((loss.inner(), gradients))
+        };
+        let mut run = Run::new(self.device);
+        let mut session = Session::open(&mut run, "full fine-tuning", 1)?;
+        let net = trainer.train(net, &views, gradients, &mut NoMonitor, "all shots", &mut session)?;
+        session.close()?;
         Ok(Tuned { net: net.valid(), device: self.device.clone(), parameters })
     }
+}
 
-    fn order(&self, count: usize, epoch: usize) -> Vec<usize> {
-        let mut random = ChaCha8Rng::seed_from_u64(self.seed);
-        random.set_stream(epoch as u64);
-        let mut order: Vec<usize> = (0..count).collect();
-        order.shuffle(&mut random);
-        order
+/// Images in another order every epoch, each seen anew.
+struct Views<'a> {
+    images: Vec<RgbImage>,
+    labels: &'a [usize],
+    classes: usize,
+    seed: u64,
+    preprocess: &'a Preprocess,
+    device: &'a Device,
+}
+
+impl Batches for Views<'_> {
+    type Batch = (Tensor<4>, Tensor<2>);
+
+    fn steps(&self) -> usize {
+        self.images.len().div_ceil(BATCH)
     }
 
-    fn views(
-        &self,
-        images: &[RgbImage],
-        rows: &[usize],
-        epoch: usize,
-        preprocess: &Preprocess,
-        device: &Device,
-    ) -> Result<Tensor<4>> {
+    fn epoch(&self, epoch: usize) -> Result<Box<dyn Iterator<Item = Result<(Self::Batch, f64)>> + '_>> {
+        let order = permutation(self.images.len(), self.seed, epoch);
+        let batch = move |step: usize| -> Result<(Self::Batch, f64)> {
+            let rows = &order[step * BATCH..order.len().min((step + 1) * BATCH)];
+            let share = rows.len() as f64 / order.len() as f64;
+            Ok(((self.pixels(rows, epoch)?, self.targets(rows)), share))
+        };
+        Ok(Box::new((0..self.steps()).map(batch)))
+    }
+}
+
+impl Views<'_> {
+    /// One view of each: `[rows, 3, side, side]`.
+    fn pixels(&self, rows: &[usize], epoch: usize) -> Result<Tensor<4>> {
         let augment = Augment { scale: [0.7, 1.0], ratio: [0.9, 1.1], flip: 0.5 };
-        let side = preprocess.crop;
+        let side = self.preprocess.crop;
         let mut values = Vec::with_capacity(rows.len() * 3 * side * side);
         for &row in rows {
-            let view = augment.draw(images[row].dimensions(), self.seed, row as u64, epoch as u64)?;
-            values.extend(preprocess.view(&images[row], &view)?);
+            let image = &self.images[row];
+            let view = augment.draw(image.dimensions(), self.seed, row as u64, epoch as u64)?;
+            values.extend(self.preprocess.view(image, &view)?);
         }
-        Ok(Tensor::from_data(TensorData::new(values, [rows.len(), 3, side, side]), device))
+        Ok(Tensor::from_data(TensorData::new(values, [rows.len(), 3, side, side]), self.device))
     }
 
     /// One-hot labels: `[rows, classes]`.
-    fn targets(&self, labels: &[usize], rows: &[usize], device: &Device) -> Tensor<2> {
-        let classes = self.classes.class_names().len();
-        let mut values = vec![0.0_f32; rows.len() * classes];
-        for (target, &row) in values.chunks_exact_mut(classes).zip(rows) {
-            target[labels[row]] = 1.0;
+    fn targets(&self, rows: &[usize]) -> Tensor<2> {
+        let mut values = vec![0.0_f32; rows.len() * self.classes];
+        for (target, &row) in values.chunks_exact_mut(self.classes).zip(rows) {
+            target[self.labels[row]] = 1.0;
         }
-        Tensor::from_data(TensorData::new(values, [rows.len(), classes]), device)
-    }
-
-    fn rate_at(&self, step: usize, steps: usize) -> f64 {
-        let done = (step + 1) as f64 / steps as f64;
-        let warm = (done / WARM_UP).min(1.0);
-        self.rate * warm * 0.5 * (1.0 + (PI * step as f64 / steps as f64).cos())
+        Tensor::from_data(TensorData::new(values, [rows.len(), self.classes]), self.device)
     }
 }
 
@@ -160,14 +163,11 @@ impl Tuned {
         let mut values = Vec::new();
         for files in files.chunks(BLOCK) {
             let pixels = self.net.clip.preprocess().load(files, &self.device)?;
-            values.extend(self.net.logits(pixels).try_into_vec_as::<f32>().map_err(failed("scoring"))?);
+            let logits = self.net.logits(pixels).try_into_vec_as::<f32>();
+            values.extend(logits.map_err(|error| Error::execution("scoring", error))?);
         }
         Logits::new(values, self.net.classes.val().dims()[0])
     }
-}
-
-fn failed<E: ToString>(doing: &'static str) -> impl Fn(E) -> Error {
-    move |error| Error::Execution { doing, message: error.to_string() }
 }
 
 /// How many numbers have a gradient.

@@ -11,15 +11,8 @@
 
 #[path = "../cli/mod.rs"]
 mod cli;
-#[path = "../cli/distinct.rs"]
-mod distinct;
-#[path = "../cli/files.rs"]
-mod files;
+
 mod finetuning;
-#[path = "../cli/folders.rs"]
-mod folders;
-#[path = "../cli/pocket.rs"]
-mod pocket;
 mod style;
 mod table;
 
@@ -29,13 +22,14 @@ use burn::tensor::Device;
 use clap::Parser;
 use clip_adapter::{
     AutoAdapter, ClipAdapter, ClipBackbone, DeviceSpec, Error, LinearProbe, Result, Run, TextClassifier,
-    TipAdapter, ZeroShot, evaluate::Scores, methods::AnyMethod,
+    TipAdapter, ZeroShot, evaluate::Scores, train::AnyMethod,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use serde_json::json;
 
 use self::{
+    cli::{files, folders, pocket},
     finetuning::{FineTuning, Tuned},
     style::{Style, Test},
 };
@@ -273,5 +267,5 @@ fn epochs(shots: usize) -> usize {
 }
 
 fn setting(name: &str) -> Error {
-    Error::Setting { name: name.into(), expected: "at least one".into(), found: "none".into() }
+    Error::setting(name, "at least one", "none")
 }

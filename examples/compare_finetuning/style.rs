@@ -6,9 +6,9 @@ use std::{
     time::Instant,
 };
 
-use clip_adapter::{ClipBackbone, Error, ExtractOptions, FeatureSet, Result, TestSet};
+use clip_adapter::{ClipBackbone, Error, FeatureSet, Result, TestSet};
 
-use crate::folders;
+use crate::cli::folders;
 
 /// A folder of images, encoded once.
 pub struct Style {
@@ -30,11 +30,11 @@ impl Style {
     pub fn open(clip: &ClipBackbone, folder: &Path) -> Result<Self> {
         let images = folders::open(folder)?;
         let start = Instant::now();
-        let extracted = clip.extract(&images, ExtractOptions::default())?;
+        let extracted = clip.extract().run(&images)?;
         Ok(Self {
             name: folder.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-            files: extracted.files,
-            features: extracted.features,
+            features: extracted.labelled()?,
+            files: extracted.keys,
             encode_seconds: start.elapsed().as_secs_f64(),
         })
     }
@@ -48,11 +48,11 @@ impl Style {
     /// shows the same, whatever its style.
     pub fn test(&self, home: &Self, drawn: &[usize]) -> Result<Test<'_>> {
         if self.features.class_names() != home.features.class_names() {
-            return Err(Error::Data {
-                what: format!("classes of `{}`", self.name),
-                expected: format!("{:?}", home.features.class_names()),
-                found: format!("{:?}", self.features.class_names()),
-            });
+            return Err(Error::data(
+                format!("classes of `{}`", self.name),
+                format!("{:?}", home.features.class_names()),
+                format!("{:?}", self.features.class_names()),
+            ));
         }
         let seen: BTreeSet<(usize, String)> = drawn.iter().map(|&row| home.shown(row)).collect();
         let rows: Vec<usize> =

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::{Outcome, distinct::distinct};
+use crate::{Outcome, cli::distinct::distinct};
 
 /// Two tables: a row a method, a column a number of shots; means over seeds.
 pub fn render(outcomes: &[Outcome], home: &str, others: &[String]) -> String {

@@ -1,9 +1,13 @@
 //! What one step trains on. A batch depends on the seed and the number of the step alone, so that training resumes
 //! without the state of any generator.
 
+use std::{sync::mpsc, thread::Scope};
+
 use clip_adapter::{
     Result,
-    input::{Preprocess, Tokenized, Tokenizer},
+    input::{Preprocess, Tokenizer},
+    pretrain::ContrastiveBatch,
+    train,
 };
 use rand::{RngExt, SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
@@ -24,14 +28,8 @@ const RISE: f64 = 0.5;
 /// Of so many pictures one is kept for validation.
 const VALIDATION: u64 = 20;
 
-/// Two views of each of some emoji, one caption each, and which caption is true of which view.
-pub struct Batch {
-    /// First views, then second views: `[2 emoji, 3, side, side]`.
-    pub pixels: Vec<f32>,
-    pub captions: Tokenized,
-    /// 1 where the caption is true of the view, else 0: `[2 emoji, emoji]`.
-    pub truth: Vec<f32>,
-}
+/// Batches that are prepared ahead.
+const AHEAD: usize = 3;
 
 /// Draws batches from the first `styles` styles of a corpus.
 pub struct Batches<'a> {
@@ -73,8 +71,8 @@ impl<'a> Batches<'a> {
         Self { corpus, tokenizer, preprocess: preprocess.clone(), available, size, steps, seed }
     }
 
-    /// The batch of a step.
-    pub fn batch(&self, step: usize) -> Result<Batch> {
+    /// The batch of a step: two views of each of some emoji, one caption each, and which caption is true of which view.
+    fn batch(&self, step: usize) -> Result<ContrastiveBatch> {
         let mut random = ChaCha8Rng::seed_from_u64(self.seed);
         random.set_stream(step as u64);
         let strength = STRONG * (step as f64 / (RISE * self.steps as f64)).min(1.0);
@@ -96,7 +94,7 @@ impl<'a> Batches<'a> {
         let texts: Vec<String> = captions.into_iter().map(|(_, caption)| caption.text).collect();
         let [mut pixels, second] = views;
         pixels.extend(second);
-        Ok(Batch { pixels, captions: self.tokenizer.encode(&texts)?, truth })
+        ContrastiveBatch::new(pixels, self.tokenizer.encode(&texts)?, truth, 2)
     }
 
     /// A caption is true of the emoji it was drawn for, and one of a kind of all emoji of that kind.
@@ -112,6 +110,32 @@ impl<'a> Batches<'a> {
             })
             .collect();
         once.repeat(2)
+    }
+}
+
+/// The same in epochs of so many steps, each prepared ahead by a thread of its own.
+pub struct Epochs<'scope, 'env> {
+    pub batches: &'scope Batches<'env>,
+    pub steps: usize,
+    pub scope: &'scope Scope<'scope, 'env>,
+}
+
+impl train::Batches for Epochs<'_, '_> {
+    type Batch = ContrastiveBatch;
+
+    fn steps(&self) -> usize {
+        self.steps
+    }
+
+    fn epoch(&self, epoch: usize) -> Result<Box<dyn Iterator<Item = Result<(ContrastiveBatch, f64)>> + '_>> {
+        let (batches, steps) = (self.batches, epoch * self.steps..(epoch + 1) * self.steps);
+        let share = 1.0 / self.steps as f64;
+        let (sender, receiver) = mpsc::sync_channel::<Result<ContrastiveBatch>>(AHEAD);
+        self.scope.spawn(move || {
+            // The other end hangs up when training fails.
+            steps.map(|step| batches.batch(step)).all(|batch| sender.send(batch).is_ok())
+        });
+        Ok(Box::new(receiver.into_iter().map(move |batch| batch.map(|batch| (batch, share)))))
     }
 }
 

@@ -30,14 +30,10 @@ impl Corpus {
     /// Reads all pictures of these styles.
     pub fn open(folder: &Path, styles: &[&str]) -> Result<Self> {
         let path = folder.join("captions.json");
-        let text = fs::read_to_string(&path).map_err(|source| Error::Read { path: path.clone(), source })?;
-        let entries: BTreeMap<String, Emoji> =
-            serde_json::from_str(&text).map_err(|error| Error::Malformed {
-                path,
-                part: "JSON".into(),
-                expected: "captions by code points".into(),
-                found: error.to_string(),
-            })?;
+        let text = fs::read_to_string(&path).map_err(|source| Error::read(&path, source))?;
+        let entries: BTreeMap<String, Emoji> = serde_json::from_str(&text).map_err(|error| {
+            Error::malformed(&path, "JSON", "captions by code points", &error).because(error)
+        })?;
         let codes: Vec<&String> = entries.keys().collect();
         let styles = styles.iter().map(|name| style(folder, name, &codes)).collect::<Result<_>>()?;
         Ok(Self { emoji: entries.into_values().collect(), styles })
@@ -58,17 +54,13 @@ fn style(folder: &Path, name: &str, codes: &[&String]) -> Result<Style> {
             if !path.exists() {
                 return Ok(None);
             }
-            let image = image::open(&path)
-                .map_err(|error| Error::Image { path: path.clone(), reason: error.to_string() })?;
+            let image = image::open(&path).map_err(|error| Error::image(&path, error))?;
             Ok(Some(image.into_rgba8()))
         })
         .collect::<Result<_>>()?;
     if pictures.iter().all(Option::is_none) {
-        return Err(Error::Data {
-            what: format!("style `{name}`"),
-            expected: format!("pictures in {}", folder.display()),
-            found: "none".into(),
-        });
+        let expected = format!("pictures in {}", folder.display());
+        return Err(Error::data(format!("style `{name}`"), expected, "none"));
     }
     Ok(Style { name: name.to_owned(), pictures })
 }

@@ -176,11 +176,7 @@ fn classifier(model: &TrainableClip, tokenizer: &Tokenizer) -> Result<Tensor<2>>
             Some(sum) => sum + prompts,
         });
     }
-    sum.map(normalise).ok_or_else(|| Error::Data {
-        what: "templates".into(),
-        expected: "one or more".into(),
-        found: "none".into(),
-    })
+    sum.map(normalise).ok_or_else(|| Error::data("templates", "one or more", "none"))
 }
 
 /// For every name, how many pictures are nearer than its own.
@@ -195,8 +191,6 @@ fn ranks(images: Tensor<2>, names: Tensor<2>) -> Result<Vec<usize>> {
 
 fn rows(matrix: Tensor<2>) -> Result<Vec<Vec<f32>>> {
     let [_, columns] = matrix.dims();
-    let values = matrix
-        .try_into_vec_as::<f32>()
-        .map_err(|error| Error::Execution { doing: "scoring", message: error.to_string() })?;
+    let values = matrix.try_into_vec_as::<f32>().map_err(|error| Error::execution("scoring", error))?;
     Ok(values.chunks_exact(columns).map(<[f32]>::to_vec).collect())
 }

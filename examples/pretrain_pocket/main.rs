@@ -15,9 +15,6 @@ mod batches;
 mod captions;
 mod corpus;
 mod evaluation;
-mod lanes;
-mod loss;
-mod state;
 mod training;
 
 use std::{fs, path::PathBuf, process::ExitCode};
@@ -28,11 +25,9 @@ use clip_adapter::{
     backbone::{BackboneConfig, TextConfig, TowerActivation, TrainableClip, VisionConfig, VisionKind},
     input::{Preprocess, Tokenizer},
 };
-
 use serde_json::json;
 
 use corpus::Corpus;
-use lanes::Lanes;
 use training::{Recipe, Training};
 
 /// Trains a CLIP of a few megabytes from nothing on emoji artwork.
@@ -41,7 +36,7 @@ struct Arguments {
     /// The folder that corpus.py wrote
     #[arg(long, value_name = "DIR")]
     corpus: PathBuf,
-    /// The folder to write: a checkpoint in the Hugging Face layout, and the state to resume from
+    /// The folder to write: a checkpoint in the Hugging Face layout and, until it is done, the state to resume from
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// Styles to train on
@@ -69,7 +64,8 @@ struct Arguments {
     /// The largest learning rate
     #[arg(long, value_name = "RATE", default_value_t = 1.5e-3)]
     rate: f64,
-    /// Steps between validations, each of which writes the checkpoint and the state
+    /// Steps between validations, each of which writes the checkpoint and the state; of what divides all steps the
+    /// nearest to this
     #[arg(long, value_name = "N", default_value_t = 250)]
     every: usize,
     /// Fixes the initial weights and every batch
@@ -107,7 +103,7 @@ fn main() -> ExitCode {
 }
 
 fn pretrain(arguments: &Arguments) -> Result<()> {
-    let device = arguments.device.open()?.autodiff();
+    let device = arguments.device.open()?;
     let all: Vec<&str> = arguments.styles.iter().chain(&arguments.held_out).map(String::as_str).collect();
     let corpus = Corpus::open(&arguments.corpus, &all)?;
     let words = arguments.corpus.join("tokenizer.json");
@@ -115,7 +111,7 @@ fn pretrain(arguments: &Arguments) -> Result<()> {
     let config = sizes(arguments, &tokenizer);
     let side = arguments.image_size;
     let preprocess = Preprocess { resize: side, crop: side, ..Default::default() };
-    let model = TrainableClip::random(&config, &preprocess, arguments.seed, &device)?;
+    let model = TrainableClip::random(&config, &preprocess, arguments.seed, &device.clone().autodiff())?;
 
     let recipe = Recipe {
         steps: arguments.steps,
@@ -126,12 +122,11 @@ fn pretrain(arguments: &Arguments) -> Result<()> {
         styles: arguments.styles.len(),
         ..Default::default()
     };
-    fs::create_dir_all(&arguments.out)
-        .map_err(|source| Error::Write { path: arguments.out.clone(), source })?;
-    let target = arguments.out.join("tokenizer.json");
-    fs::copy(&words, &target).map_err(|source| Error::Write { path: target, source })?;
-    let lanes = Lanes::new(arguments.device)?;
-    let training = Training { recipe, corpus: &corpus, tokenizer: &tokenizer, out: &arguments.out, lanes };
+    let out = &arguments.out;
+    fs::create_dir_all(out).map_err(|source| Error::write(out, source))?;
+    let target = out.join("tokenizer.json");
+    fs::copy(&words, &target).map_err(|source| Error::write(&target, source))?;
+    let training = Training { recipe, corpus: &corpus, tokenizer: &tokenizer, out, device: &device };
     let model = training.run(model, arguments.resume)?;
 
     let scores = evaluation::every_style(&model, &corpus, &tokenizer)?;
@@ -140,8 +135,7 @@ fn pretrain(arguments: &Arguments) -> Result<()> {
         println!("{score}{}", if trained { "   (trained on)" } else { "" });
     }
     match &arguments.json {
-        Some(path) => fs::write(path, format!("{:#}\n", json!(scores)))
-            .map_err(|source| Error::Write { path: path.clone(), source }),
+        Some(path) => cli::files::write(path, format!("{:#}\n", json!(scores))),
         None => Ok(()),
     }
 }

@@ -1,25 +1,24 @@
-//! The loop: batches from a thread of their own, three contrastive losses, AdamW, warm-up and cosine.
+//! How the towers are trained: the recipe, and what is looked at and written on the way.
 
-use std::{f64::consts::PI, path::Path, sync::mpsc, thread};
+use std::{cell::Cell, fs, io, ops::ControlFlow, path::Path, thread};
 
-use burn::{
-    grad_clipping::GradientClippingConfig,
-    module::Module,
-    optim::{AdamWConfig, ModuleOptimizer},
+use burn::tensor::Device;
+use clip_adapter::{
+    Error, Result, Run,
+    backbone::TrainableClip,
+    input::Tokenizer,
+    pretrain::{Contrastive, ContrastiveBatch, Lanes},
+    train::{Monitor, MonitorState, Optimiser, Schedule, Session, Trainer},
 };
-use clip_adapter::{Error, Result, backbone::TrainableClip, input::Tokenizer};
 use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+use serde_json::json;
 
 use crate::{
-    batches::{Batches, is_for_validation},
+    batches::{Batches, Epochs, is_for_validation},
     corpus::Corpus,
     evaluation,
-    lanes::Lanes,
-    state,
 };
-
-/// Batches that are prepared ahead.
-const AHEAD: usize = 3;
 
 /// How to train.
 ///
@@ -30,17 +29,18 @@ const AHEAD: usize = 3;
 /// | `rate` | 1.5e-3 | the largest learning rate |
 /// | `warm_up` | 100 | steps over which the rate rises to it; then a cosine to nearly 0 |
 /// | `decay` | 0.05 | AdamW's weight decay |
-/// | `views_weight` | 0.5 | weight of the loss that draws two styles of an emoji together |
-/// | `every` | 250 | steps between validations |
+/// | `contrastive` | its own | the loss |
+/// | `every` | 250 | steps between validations; of what divides `steps` the nearest to this |
 /// | `seed` | 1 | fixes every batch |
 /// | `styles` | 0 | how many of the corpus's styles, from the first, are trained on |
+#[derive(Serialize)]
 pub struct Recipe {
     pub steps: usize,
     pub batch: usize,
     pub rate: f64,
     pub warm_up: usize,
-    pub decay: f32,
-    pub views_weight: f64,
+    pub decay: f64,
+    pub contrastive: Contrastive,
     pub every: usize,
     pub seed: u64,
     pub styles: usize,
@@ -54,7 +54,7 @@ impl Default for Recipe {
             rate: 1.5e-3,
             warm_up: 100,
             decay: 0.05,
-            views_weight: 0.5,
+            contrastive: Contrastive::default(),
             every: 250,
             seed: 1,
             styles: 0,
@@ -63,20 +63,21 @@ impl Default for Recipe {
 }
 
 impl Recipe {
-    /// The learning rate of a step, counted from 0.
-    fn rate(&self, step: usize) -> f64 {
-        let warm = (step + 1) as f64 / self.warm_up.max(1) as f64;
-        let done = step as f64 / self.steps as f64;
-        self.rate * warm.min(1.0) * (0.01 + 0.99 * 0.5 * (1.0 + (PI * done).cos()))
+    /// Steps from one validation to the next: all steps are as many of these.
+    fn epoch(&self) -> usize {
+        let wanted = self.every.max(1) as f64;
+        let apart = |steps: usize| (steps as f64 / wanted).ln().abs();
+        let divisors = (1..=self.steps).filter(|&steps| self.steps.is_multiple_of(steps));
+        divisors.min_by(|&one, &other| apart(one).total_cmp(&apart(other))).unwrap_or(1)
     }
 
-    fn optimiser(&self) -> ModuleOptimizer {
-        AdamWConfig::new()
-            .with_beta_2(0.98) // as CLIP
-            .with_epsilon(1e-6)
-            .with_weight_decay(self.decay)
-            .with_grad_clipping(Some(GradientClippingConfig::Norm(1.0))) // of each tensor
-            .init()
+    fn trainer(&self) -> Trainer {
+        let epochs = self.steps / self.epoch();
+        let warm_up = self.warm_up.max(1) as f64 / self.steps as f64;
+        Trainer {
+            schedule: Schedule { floor: 0.01, ..Schedule::clip(self.rate, epochs, warm_up) },
+            optimiser: Optimiser::Clip { weight_decay: self.decay },
+        }
     }
 }
 
@@ -86,17 +87,18 @@ pub struct Training<'a> {
     pub corpus: &'a Corpus,
     pub tokenizer: &'a Tokenizer,
     pub out: &'a Path,
-    pub lanes: Lanes,
+    pub device: &'a Device,
 }
 
 impl Training<'_> {
     /// Trains to the end, and writes checkpoint and state on the way.
-    pub fn run(&self, mut model: TrainableClip, resume: bool) -> Result<TrainableClip> {
+    pub fn run(&self, model: TrainableClip, resume: bool) -> Result<TrainableClip> {
         let recipe = &self.recipe;
-        let mut optimiser = recipe.optimiser();
-        let mut first = 0;
-        if resume {
-            (model, optimiser, first) = state::load(self.out, model, optimiser)?;
+        let state = self.out.join("state");
+        match (resume, state.exists()) {
+            (true, false) => return Err(Error::read(state, io::ErrorKind::NotFound.into())),
+            (false, true) => fs::remove_file(&state).map_err(|source| Error::write(&state, source))?,
+            _ => {}
         }
         let batches = Batches::new(
             self.corpus,
@@ -107,45 +109,32 @@ impl Training<'_> {
             recipe.steps,
             recipe.seed,
         );
-        let progress = progress(recipe.steps, first);
-        let device = model.devices().into_iter().next().unwrap_or_default().autodiff();
-        thread::scope(|scope| {
-            let (sender, receiver) = mpsc::sync_channel(AHEAD);
-            scope.spawn(move || {
-                // The other end hangs up when training fails.
-                (first..recipe.steps).map(|step| batches.batch(step)).all(|batch| sender.send(batch).is_ok())
-            });
-            let mut sums = [0.0; 3];
-            for (step, batch) in (first..recipe.steps).zip(receiver.iter()) {
-                let (gradients, losses) =
-                    self.lanes.gradients(&model, &batch?, &device, recipe.views_weight)?;
-                if losses.iter().any(|loss| !loss.is_finite()) {
-                    return Err(Error::Diverged { epoch: step + 1, loss: losses[0] });
-                }
-                for (sum, loss) in sums.iter_mut().zip(losses) {
-                    *sum += loss / recipe.every as f64;
-                }
-                model = optimiser.step(recipe.rate(step), model, gradients);
-                progress.set_message(format!("loss {:.2} {:.2} {:.2}", losses[0], losses[1], losses[2]));
-                progress.inc(1);
-                if (step + 1).is_multiple_of(recipe.every) || step + 1 == recipe.steps {
-                    let [images, texts, views] = sums;
-                    let scores = self.validate(&model)?;
-                    let line = format!(
-                        "step {}: loss {images:.3} {texts:.3} {views:.3}, validation {scores}, {:.0?}",
-                        step + 1,
-                        progress.elapsed()
-                    );
-                    // Also where the bar is hidden, such as into a file.
-                    progress.suspend(|| eprintln!("{line}"));
-                    sums = [0.0; 3];
-                    model.save(self.out)?;
-                    state::save(self.out, &model, &optimiser, step + 1)?;
-                }
-            }
-            progress.finish_and_clear();
-            Ok(model)
-        })
+        let lanes = Lanes::new(self.device)?;
+        let seen = Seen { losses: Cell::default(), bar: progress(recipe.steps) };
+        let mut validation = Validation { training: self, seen: &seen, steps: 0 };
+        let mut run = Run::new(self.device).checkpoint(&state).checkpoint_every(1);
+        let mut session = Session::open(&mut run, self.identity(&model), 1)?;
+        let model = thread::scope(|scope| {
+            let epochs = Epochs { batches: &batches, steps: recipe.epoch(), scope };
+            let gradients = |model: &TrainableClip, batch: ContrastiveBatch| -> Result<_> {
+                let (losses, gradients) = recipe.contrastive.gradients(model, &batch, &lanes)?;
+                seen.step(losses.numbers()?);
+                Ok((losses.total, gradients))
+            };
+            let stage = "pictures and captions";
+            recipe.trainer().train(model, &epochs, gradients, &mut validation, stage, &mut session)
+        })?;
+        seen.bar.finish_and_clear();
+        session.close()?;
+        Ok(model)
+    }
+
+    /// What a state must be of for training to go on from it.
+    fn identity(&self, model: &TrainableClip) -> String {
+        let styles = self.corpus.styles.iter().take(self.recipe.styles).map(|style| &style.name);
+        let styles: Vec<&String> = styles.collect();
+        let sizes = format!("{:?}", model.config());
+        json!(["pretrain_pocket", self.recipe, styles, self.corpus.emoji.len(), sizes]).to_string()
     }
 
     /// Zero-shot accuracy and recall on the validation pictures of the styles trained on, averaged.
@@ -167,8 +156,66 @@ impl Training<'_> {
     }
 }
 
-fn progress(steps: usize, done: usize) -> ProgressBar {
-    let bar = ProgressBar::new(steps as u64).with_position(done as u64);
+/// What there was to see since the last validation.
+struct Seen {
+    /// Sums over steps.
+    losses: Cell<[f64; 3]>,
+    bar: ProgressBar,
+}
+
+impl Seen {
+    fn step(&self, losses: [f64; 3]) {
+        let mut sums = self.losses.get();
+        for (sum, loss) in sums.iter_mut().zip(losses) {
+            *sum += loss;
+        }
+        self.losses.set(sums);
+        let [images, texts, views] = losses;
+        self.bar.set_message(format!("loss {images:.2} {texts:.2} {views:.2}"));
+        self.bar.inc(1);
+    }
+}
+
+/// Scores the model after every epoch, says so, and writes the checkpoint.
+struct Validation<'a> {
+    training: &'a Training<'a>,
+    seen: &'a Seen,
+    /// Steps done.
+    steps: usize,
+}
+
+impl Monitor<TrainableClip> for Validation<'_> {
+    fn observe(&mut self, model: TrainableClip) -> Result<(TrainableClip, ControlFlow<()>)> {
+        let (epoch, bar) = (self.training.recipe.epoch(), &self.seen.bar);
+        self.steps += epoch;
+        let [images, texts, views] = self.seen.losses.take().map(|sum| sum / epoch as f64);
+        let scores = self.training.validate(&model)?;
+        let line = format!(
+            "step {}: loss {images:.3} {texts:.3} {views:.3}, validation {scores}, {:.0?}",
+            self.steps,
+            bar.elapsed()
+        );
+        // Also where the bar is hidden, such as into a file.
+        bar.suspend(|| eprintln!("{line}"));
+        model.save(self.training.out)?;
+        Ok((model, ControlFlow::Continue(())))
+    }
+
+    fn save(&self) -> Result<MonitorState> {
+        Ok(MonitorState { numbers: vec![self.steps as f64], ..Default::default() })
+    }
+
+    fn restore(&mut self, state: MonitorState, model: TrainableClip) -> Result<TrainableClip> {
+        if let [steps] = state.numbers[..] {
+            self.steps = steps as usize;
+            self.seen.bar.set_position(self.steps as u64);
+        }
+        Ok(model)
+    }
+}
+
+fn progress(steps: usize) -> ProgressBar {
+    let bar = ProgressBar::new(steps as u64);
     let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg} {elapsed} of {duration}");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     bar

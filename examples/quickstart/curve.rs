@@ -1,6 +1,6 @@
 //! Accuracy over shots as a picture (SVG).
 
-use clip_adapter::{Method, ZeroShot};
+use clip_adapter::{ZeroShot, model::Settings};
 
 use crate::study::{Point, Study};
 

@@ -20,8 +20,6 @@ pub fn of(image: &RgbImage, path: &Path) -> Result<String> {
         image.clone()
     };
     let mut png = Cursor::new(Vec::new());
-    shown
-        .write_to(&mut png, ImageFormat::Png)
-        .map_err(|error| Error::Image { path: path.into(), reason: error.to_string() })?;
+    shown.write_to(&mut png, ImageFormat::Png).map_err(|error| Error::image(path, error.to_string()))?;
     Ok(format!("data:image/png;base64,{}", BASE64_STANDARD.encode(png.get_ref())))
 }

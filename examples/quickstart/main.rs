@@ -9,13 +9,7 @@
 mod cli;
 mod curve;
 mod data_uri;
-#[path = "../cli/files.rs"]
-mod files;
-#[path = "../cli/folders.rs"]
-mod folders;
 mod page;
-#[path = "../cli/pocket.rs"]
-mod pocket;
 mod study;
 
 use std::{
@@ -27,12 +21,13 @@ use std::{
 
 use clap::Parser;
 use clip_adapter::{
-    ClipAdapter, ClipBackbone, DeviceSpec, Error, ExtractOptions, Fitted, Method, Result, TextClassifier,
-    ZeroShot, evaluate::Logits, methods,
+    Classifier, ClipAdapter, ClipBackbone, DeviceSpec, Error, Result, TextClassifier, ZeroShot,
+    evaluate::Logits, methods, model::Settings,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use self::cli::{files, folders, pocket};
 use self::study::Study;
 
 /// What is classified at the end, where the shipped icons are learned from.
@@ -128,7 +123,7 @@ fn quickstart(arguments: &Arguments) -> Result<()> {
 
     let classes = clip.text_classifier(folder.class_names(), &arguments.task.prompts()?)?;
     let start = Instant::now();
-    let extracted = clip.extract(&folder, ExtractOptions::default())?;
+    let extracted = clip.extract().run(&folder)?;
     let encode_seconds = start.elapsed().as_secs_f64();
     let study = Study::run(extracted, &classes, arguments.shots, arguments.seed, &device)?;
     let facts = Facts {
@@ -206,19 +201,14 @@ fn save_and_read_back(
     arguments: &Arguments,
     study: &Study,
     classes: &TextClassifier,
-) -> Result<Box<dyn Fitted>> {
-    let temporary = tempfile::tempdir().map_err(|source| Error::Write { path: env::temp_dir(), source })?;
+) -> Result<Box<dyn Classifier>> {
+    let temporary = tempfile::tempdir().map_err(|source| Error::write(env::temp_dir(), source))?;
     let path = arguments.save.clone().unwrap_or_else(|| temporary.path().join("adapter.safetensors"));
     study.adapter.save(&path)?;
     let reloaded = methods::load(&path, &classes.fingerprint(), study.adapter.device())?;
     let again = reloaded.score(study.held_out.embeddings())?;
     if again != study.after.logits {
-        return Err(Error::Malformed {
-            path,
-            part: "logits".into(),
-            expected: "those of the adapter that was saved".into(),
-            found: "others".into(),
-        });
+        return Err(Error::malformed(path, "logits", "those of the adapter that was saved", "others"));
     }
     let kept = arguments.save.as_ref().map_or(String::new(), |path| format!(" as {}", path.display()));
     println!("adapter saved{kept} and read back: the same logits for all {} images\n", again.images());
@@ -236,8 +226,8 @@ fn to_classify(arguments: &Arguments, study: &Study) -> Vec<PathBuf> {
 
 fn classify(
     clip: &ClipBackbone,
-    zero_shot: &dyn Fitted,
-    adapter: &dyn Fitted,
+    zero_shot: &dyn Classifier,
+    adapter: &dyn Classifier,
     files: &[PathBuf],
 ) -> Result<Vec<Classified>> {
     let images = clip.encode_images(files)?;

@@ -4,11 +4,13 @@ use std::{collections::BTreeSet, path::PathBuf, time::Instant};
 
 use burn::tensor::Device;
 use clip_adapter::{
-    AutoAdapter, ClipAdapter, Error, FeatureSet, Fitted, Method, Report, Result, Run, TextClassifier,
+    AutoAdapter, Classifier, ClipAdapter, Error, FeatureSet, Method, Report, Result, Run, TextClassifier,
     ZeroShot,
     evaluate::{Logits, Scores},
-    features::Extracted,
-    methods::{AnyMethod, FittedZeroShot},
+    extract::Extracted,
+    methods::FittedZeroShot,
+    model::Settings,
+    train::AnyMethod,
 };
 use serde::Serialize;
 
@@ -29,7 +31,7 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    fn new(model: &dyn Fitted, held_out: &FeatureSet) -> Result<Self> {
+    fn new(model: &dyn Classifier, held_out: &FeatureSet) -> Result<Self> {
         let logits = model.score(held_out.embeddings())?;
         let scores = Scores::new(&logits, held_out.labels())?;
         Ok(Self { report: Report::new(scores, held_out.class_names()), logits })
@@ -55,7 +57,7 @@ pub struct Study {
     /// Each method at each number of shots.
     pub points: Vec<Point>,
     /// CLIP-Adapter at the largest number of shots.
-    pub adapter: Box<dyn Fitted>,
+    pub adapter: Box<dyn Classifier>,
 }
 
 impl Study {
@@ -67,19 +69,15 @@ impl Study {
         seed: u64,
         device: &Device,
     ) -> Result<Self> {
-        let Extracted { features, files, .. } = images;
+        let features = images.labelled()?;
         let drawn: BTreeSet<usize> = features.shot_rows(shots, seed)?.into_iter().collect();
         let rows: Vec<usize> = (0..features.len()).filter(|row| !drawn.contains(row)).collect();
         if rows.is_empty() {
-            return Err(Error::Data {
-                what: "images to test on".into(),
-                expected: format!("more than {shots} of a class"),
-                found: "none".into(),
-            });
+            return Err(Error::data("images to test on", format!("more than {shots} of a class"), "none"));
         }
         let held_out = features.select(&rows);
         let zero_shot = ZeroShot::default().fit(&features.shots(shots, seed)?, classes, device)?;
-        let fit = |method: &dyn AnyMethod, shots: usize| -> Result<(Point, Verdict, Box<dyn Fitted>)> {
+        let fit = |method: &dyn AnyMethod, shots: usize| -> Result<(Point, Verdict, Box<dyn Classifier>)> {
             // A draw is the beginning of a larger one, so that none of them holds an image of the test.
             let support = features.shots(shots, seed)?;
             let start = Instant::now();
@@ -98,7 +96,7 @@ impl Study {
         let (point, after, adapter) = fit(&clip_adapter, shots)?;
         points.extend([point, fit(&auto, shots)?.0]);
         Ok(Self {
-            files: rows.iter().map(|&row| files[row].clone()).collect(),
+            files: rows.iter().map(|&row| images.keys[row].clone()).collect(),
             before: Verdict::new(&zero_shot, &held_out)?,
             after,
             zero_shot,

@@ -15,15 +15,13 @@
 //! assert_eq!(adapted.dims(), [3, 8]);
 //! ```
 
-mod bottleneck;
-mod branch;
-mod file;
+mod adapted;
 mod fusion;
-pub(crate) mod parameters;
+mod loss;
+mod structures;
 
-pub use bottleneck::{Activation, Adapter, AdapterConfig};
-pub use file::FORMAT;
 pub use fusion::{RatioKind, ResidualFusion, ResidualFusionConfig};
+pub use structures::{Activation, Adapter, AdapterConfig};
 
-pub(crate) use branch::{AdaptedClip, Branch, cross_entropy, cross_entropy_slope};
-pub(crate) use file::AdapterFile;
+pub(crate) use adapted::{AdaptedClip, Branch};
+pub(crate) use loss::{cross_entropy, cross_entropy_slope};

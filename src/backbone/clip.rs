@@ -1,26 +1,13 @@
-use std::{
-    collections::BTreeSet,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::Path;
 
 use burn::tensor::{Device, Tensor};
 
-use super::{
-    BackboneConfig, Precision, VisionKind, VisualProjection,
-    describe::{Description, OPEN_CLIP_WEIGHTS, describe},
-    flex::Lanes,
-    location::{locate, name_of},
-    text::TextTransformer,
-    transformer::BlockShape,
-    vision::Vision,
-    weights::{Layout, Weights},
-};
-use crate::{
-    Error, Result, TextClassifier,
-    features::Embeddings,
-    input::{EndOfText, Preprocess, Prompts, Tokenized, Tokenizer},
-};
+use super::checkpoint::{Description, Weights, describe, locate, name_of, weight_files};
+use super::towers::{BlockShape, Lanes, TextTransformer, Vision};
+use super::{BackboneConfig, CheckpointLayout, Precision, VisionKind, VisualProjection};
+use crate::error::{Error, Result};
+use crate::features::{Embeddings, TextClassifier};
+use crate::input::{EndOfText, ImageInput, Preprocess, Prompts, Tokenized, Tokenizer};
 
 /// Images encoded at once: enough for every core, few enough to stay in the cache. The same on every machine, as
 /// other batches may give other last bits.
@@ -231,7 +218,7 @@ impl ClipBackbone {
     /// - returns: `[batch, patches, width]`
     ///
     /// # Errors
-    /// [`Error::Setting`] if the image tower is a ResNet, which has no patches.
+    /// [`Error::Unsupported`] if the image tower is a ResNet, which has no patches.
     ///
     /// # Panics
     /// If the pixels have another shape.
@@ -251,15 +238,16 @@ impl ClipBackbone {
         })
     }
 
-    /// Reads, preprocesses and encodes image files, in order. Not normalised.
+    /// Decodes, preprocesses and encodes images, in order: files by their paths, uploads by their bytes
+    /// ([`ImageBytes`](crate::input::ImageBytes)), or decoded ones. Not normalised.
     ///
     /// # Errors
     /// As [`Preprocess::load`]; [`Error::Execution`] if the device fails; [`Error::Data`] if an embedding is not
     /// finite.
-    pub fn encode_images(&self, files: &[impl AsRef<Path>]) -> Result<Embeddings> {
-        let mut values = Vec::with_capacity(files.len() * self.config.embed_dim);
-        for files in files.chunks(IMAGE_BATCH) {
-            let pixels = self.preprocess.load(files, &self.device)?;
+    pub fn encode_images(&self, images: &[impl ImageInput]) -> Result<Embeddings> {
+        let mut values = Vec::with_capacity(images.len() * self.config.embed_dim);
+        for images in images.chunks(IMAGE_BATCH) {
+            let pixels = self.preprocess.load(images, &self.device)?;
             values.extend(to_host(self.image_embeddings(pixels))?);
         }
         Embeddings::new(values, self.config.embed_dim)
@@ -310,7 +298,11 @@ fn to_host(embeddings: Tensor<2>) -> Result<Vec<f32>> {
     embeddings.try_into_vec_as::<f32>().map_err(|error| Error::execution("encoding", error))
 }
 
-pub(super) fn load_text(weights: &mut Weights, layout: Layout, config: &BackboneConfig) -> TextTransformer {
+pub(super) fn load_text(
+    weights: &mut Weights,
+    layout: CheckpointLayout,
+    config: &BackboneConfig,
+) -> TextTransformer {
     let text = &config.text;
     let shape = BlockShape {
         width: text.width,
@@ -325,13 +317,13 @@ pub(super) fn load_text(weights: &mut Weights, layout: Layout, config: &Backbone
 
 pub(super) fn load_text_projection(
     weights: &mut Weights,
-    layout: Layout,
+    layout: CheckpointLayout,
     config: &BackboneConfig,
 ) -> Tensor<2> {
     let (width, dim) = (config.text.width, config.embed_dim);
     match layout {
-        Layout::HuggingFace => weights.transposed("text_projection.weight", dim, width),
-        Layout::OpenClip => weights.tensor("text_projection", [width, dim]),
+        CheckpointLayout::HuggingFace => weights.transposed("text_projection.weight", dim, width),
+        CheckpointLayout::OpenClip => weights.tensor("text_projection", [width, dim]),
     }
 }
 
@@ -344,40 +336,4 @@ fn describe_input(config: &BackboneConfig, preprocess: &Preprocess) -> String {
     };
     let oriented = if *orient { ORIENTED } else { "" };
     format!("{activation} {resize}/{crop} {resampling:?} {rounding:?} mean {mean:?} std {std:?}{oriented}")
-}
-
-/// One file, or the shards that an index names.
-pub(super) fn weight_files(folder: &Path, layout: Layout) -> Result<Vec<PathBuf>> {
-    let single = match layout {
-        Layout::HuggingFace => folder.join("model.safetensors"),
-        Layout::OpenClip => {
-            let [usual, converted] = OPEN_CLIP_WEIGHTS.map(|file| folder.join(file));
-            if converted.exists() && !usual.exists() { converted } else { usual }
-        }
-    };
-    let index = folder.join("model.safetensors.index.json");
-    if single.exists() || !index.exists() {
-        return Ok(vec![single]);
-    }
-    let malformed = |found: String| Error::Malformed {
-        path: index.clone(),
-        part: "weight_map".into(),
-        expected: "names of files in the same folder".into(),
-        found,
-    };
-    let text = fs::read_to_string(&index).map_err(|source| Error::Read { path: index.clone(), source })?;
-    let json: serde_json::Value =
-        serde_json::from_str(&text).map_err(|error| malformed(error.to_string()))?;
-    let map = json["weight_map"].as_object().ok_or_else(|| malformed("none".into()))?;
-    let mut shards = BTreeSet::new();
-    for shard in map.values() {
-        match shard.as_str() {
-            // A file name and nothing else: an index does not reach out of its folder.
-            Some(name) if Path::new(name).file_name() == Some(name.as_ref()) => {
-                shards.insert(folder.join(name))
-            }
-            _ => return Err(malformed(shard.to_string())),
-        };
-    }
-    Ok(shards.into_iter().collect())
 }

@@ -1,5 +1,5 @@
 use super::TowerActivation;
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// The sizes and switches of a CLIP, from `config.json` (Hugging Face) or `open_clip_config.json`.
 #[derive(Debug, Clone, PartialEq)]

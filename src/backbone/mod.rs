@@ -4,30 +4,18 @@
 mod checkpoint;
 mod clip;
 mod config;
-mod describe;
-mod flex;
-#[cfg(feature = "hub")]
-mod hub;
-mod initial;
-mod location;
 mod precision;
-mod presets;
-mod resnet;
-mod text;
+mod towers;
 mod trainable;
-mod transformer;
-mod vision;
-mod vit;
-mod weights;
 
+#[cfg(feature = "hub")]
+pub use checkpoint::Hub;
+pub use checkpoint::{CheckpointLayout, Preset};
 pub use clip::ClipBackbone;
 pub use config::{BackboneConfig, TextConfig, VisionConfig, VisionKind};
-#[cfg(feature = "hub")]
-pub use hub::Hub;
 pub use precision::Precision;
-pub use presets::{CheckpointLayout, Preset};
+pub use towers::{TowerActivation, VisualProjection};
 pub use trainable::TrainableClip;
-pub use transformer::TowerActivation;
-pub use vision::VisualProjection;
 
 pub(crate) use clip::IMAGE_BATCH;
+pub(crate) use towers::is_flex;

@@ -5,7 +5,7 @@ use burn::{
     tensor::{Device, FloatDType, Tensor},
 };
 
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// What the towers of a backbone compute in.
 ///

@@ -5,22 +5,13 @@ use burn::{
     tensor::{Device, Tensor, TensorData},
 };
 
-use super::{
-    BackboneConfig,
-    checkpoint::Checkpoint,
-    clip::{load_text, load_text_projection, weight_files},
-    describe::{Description, describe},
-    initial::Initial,
-    text::TextTransformer,
-    vision::{Tower, Vision},
-    vit::VisionTransformer,
-    weights::{Layout, Weights},
-};
-use crate::{
-    Error, Result,
-    features::{contrastive_logits, normalise},
-    input::{Preprocess, Tokenized},
-};
+use super::checkpoint::{Checkpoint, Description, Initial, Weights, describe, weight_files};
+use super::clip::{load_text, load_text_projection};
+use super::towers::{TextTransformer, Tower, Vision, VisionTransformer};
+use super::{BackboneConfig, CheckpointLayout};
+use crate::error::{Error, Result};
+use crate::features::{contrastive_logits, normalise};
+use crate::input::{Preprocess, Tokenized};
 
 /// CLIP never multiplies its cosines with more.
 const MAX_LOGIT_SCALE: f64 = 100.0;
@@ -35,9 +26,7 @@ const MAX_LOGIT_SCALE: f64 = 100.0;
 /// # Examples
 /// ```
 /// use burn::{optim::GradientsParams, tensor::{Device, Tensor}};
-/// use clip_adapter::backbone::{
-///     BackboneConfig, TextConfig, TowerActivation, TrainableClip, VisionConfig, VisionKind,
-/// };
+/// use clip_adapter::backbone::{BackboneConfig, TextConfig, TowerActivation, TrainableClip, VisionConfig, VisionKind};
 /// use clip_adapter::input::{Preprocess, Tokenized};
 ///
 /// let activation = TowerActivation::QuickGelu;
@@ -83,7 +72,8 @@ impl TrainableClip {
     /// Towers with the initial weights of CLIP's released code, drawn on the host from `seed`.
     ///
     /// # Errors
-    /// [`Error::Setting`] for sizes that are impossible, or an image tower that is not a vision transformer.
+    /// [`Error::Setting`] for sizes that are impossible, [`Error::Unsupported`] for an image tower that is not a vision
+    /// transformer.
     pub fn random(
         config: &BackboneConfig,
         preprocess: &Preprocess,
@@ -93,14 +83,14 @@ impl TrainableClip {
         config.validate()?;
         preprocess.validate()?;
         let mut weights = Weights::random(Initial::new(config, seed), device);
-        Self::load(&mut weights, Layout::HuggingFace, config.clone(), preprocess.clone())
+        Self::load(&mut weights, CheckpointLayout::HuggingFace, config.clone(), preprocess.clone())
     }
 
     /// Loads a checkpoint from a folder, as [`ClipBackbone`](super::ClipBackbone) does; to train, onto a device
     /// with autodiff.
     ///
     /// # Errors
-    /// As [`ClipBackbone::from_pretrained`](super::ClipBackbone::from_pretrained); [`Error::Setting`] if the image
+    /// As [`ClipBackbone::from_pretrained`](super::ClipBackbone::from_pretrained); [`Error::Unsupported`] if the image
     /// tower is not a vision transformer.
     pub fn from_pretrained(folder: impl AsRef<Path>, device: &Device) -> Result<Self> {
         let folder = folder.as_ref();
@@ -113,12 +103,12 @@ impl TrainableClip {
 
     fn load(
         weights: &mut Weights,
-        layout: Layout,
+        layout: CheckpointLayout,
         config: BackboneConfig,
         preprocess: Preprocess,
     ) -> Result<Self> {
         let Vision { tower: Tower::Vit(vision), projection } = Vision::load(weights, layout, &config) else {
-            return Err(Error::setting("image tower", "a vision transformer", "a ResNet"));
+            return Err(Error::unsupported("image tower", "a vision transformer", "a ResNet"));
         };
         let text = load_text(weights, layout, &config);
         let text_projection = load_text_projection(weights, layout, &config);

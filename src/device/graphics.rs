@@ -6,7 +6,7 @@ use burn::tensor::{
 };
 
 use super::{DeviceSpec, Gpu};
-use crate::Result;
+use crate::error::Result;
 
 /// The adapters that one API finds, by name.
 pub(super) fn answering(named: fn(Gpu) -> DeviceSpec) -> Vec<DeviceSpec> {

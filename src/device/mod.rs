@@ -8,7 +8,7 @@ use std::{fmt, str::FromStr};
 
 use burn::tensor::Device;
 
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// A device by name: what the `--device` of every example takes.
 ///

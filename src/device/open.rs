@@ -5,7 +5,7 @@ use burn::tensor::Device;
 use super::DeviceSpec;
 #[cfg(feature = "tch")]
 use super::LibTorch;
-use crate::Result;
+use crate::error::Result;
 
 /// The devices of this kind that this machine has.
 pub(super) fn answering(kind: DeviceSpec) -> Vec<DeviceSpec> {

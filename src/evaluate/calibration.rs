@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Logits;
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// The lowest and the highest temperature a fit gives.
 const LOWEST: f64 = 0.01;

@@ -1,7 +1,8 @@
 use serde::{Deserialize, Serialize};
 
-use super::{Logits, log_softmax};
-use crate::{Error, Result};
+use super::Logits;
+use crate::error::{Error, Result};
+use crate::numerics::log_softmax;
 
 /// Split-conformal prediction: sets of classes that hold the right one as often as asked for.
 ///

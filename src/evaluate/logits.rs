@@ -1,13 +1,25 @@
 use std::path::Path;
 
-use crate::{
-    Error, Result,
-    archive::{Archive, ArchiveWriter},
-    vector::{exp, fold, largest, widest},
-};
+use serde::{Deserialize, Serialize};
+
+use crate::archive::{Archive, ArchiveWriter};
+use crate::error::{Error, Result};
+use crate::numerics::{argmax, log_sum_exp};
 
 /// The format a file of logits declares in its metadata.
 const FORMAT: &str = "clip-logits/1";
+
+/// A class of an image, with its probability.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Ranked {
+    /// Its index.
+    pub class: usize,
+    /// Its name.
+    pub name: String,
+    /// Of all classes, 0..=1.
+    pub probability: f32,
+}
 
 /// Logits of images on the host: `[images, classes]`, every value finite.
 #[derive(Debug, Clone, PartialEq)]
@@ -68,7 +80,7 @@ impl Logits {
     /// # Ok::<(), clip_adapter::Error>(())
     /// ```
     pub fn read(path: impl AsRef<Path>) -> Result<(Self, Vec<usize>)> {
-        let archive = Archive::read(path.as_ref())?;
+        let archive = Archive::open(path.as_ref())?;
         archive.require_format(FORMAT)?;
         let (values, [_, classes]) = archive.floats("logits")?;
         let logits = Self::new(values, classes).map_err(|error| archive.locate("logits", error))?;
@@ -146,6 +158,37 @@ impl Logits {
         self.rows().map(argmax)
     }
 
+    /// The likeliest classes of every image, at most `count` of each, likeliest first and of equal ones the first.
+    ///
+    /// # Panics
+    /// If there are not as many names as classes.
+    ///
+    /// # Examples
+    /// ```
+    /// use clip_adapter::evaluate::Logits;
+    ///
+    /// let logits = Logits::new(vec![1.0, 3.0, 2.0], 3)?;
+    /// let top = logits.top(2, &["ant", "bee", "cat"]);
+    /// assert_eq!((top[0][0].name.as_str(), top[0][1].class), ("bee", 2));
+    /// approx::assert_abs_diff_eq!(top[0][0].probability, 0.665, epsilon = 1e-3);
+    /// # Ok::<(), clip_adapter::Error>(())
+    /// ```
+    pub fn top(&self, count: usize, class_names: &[impl AsRef<str>]) -> Vec<Vec<Ranked>> {
+        assert_eq!(class_names.len(), self.classes, "one name a class");
+        let of_row = |probabilities: Vec<f32>| {
+            let mut order: Vec<usize> = (0..self.classes).collect();
+            order.sort_by(|&a, &b| probabilities[b].total_cmp(&probabilities[a]));
+            order.truncate(count);
+            let ranked = |class: usize| Ranked {
+                class,
+                name: class_names[class].as_ref().to_owned(),
+                probability: probabilities[class],
+            };
+            order.into_iter().map(ranked).collect()
+        };
+        self.probabilities().map(of_row).collect()
+    }
+
     /// The softmax of every image's logits.
     pub fn probabilities(&self) -> impl ExactSizeIterator<Item = Vec<f32>> {
         self.rows().map(|row| {
@@ -153,41 +196,4 @@ impl Logits {
             row.iter().map(|&logit| (f64::from(logit) - log_sum).exp() as f32).collect()
         })
     }
-}
-
-pub(crate) fn argmax(row: &[f32]) -> usize {
-    let mut best = 0;
-    for (class, value) in row.iter().enumerate() {
-        if *value > row[best] {
-            best = class;
-        }
-    }
-    best
-}
-
-/// `log sum_c exp(l_c)`, without overflow, to about 2e-7.
-pub(crate) fn log_sum_exp(row: &[f32]) -> f64 {
-    widest(
-        #[inline(always)]
-        || {
-            let most = largest(row);
-            let sum = fold(row, 0.0, |logit| exp(logit - most), |a, b| a + b);
-            f64::from(most) + f64::from(sum).ln()
-        },
-    )
-}
-
-/// `l_c - log sum_c exp(l_c)` of a row, in f64.
-pub(crate) fn log_softmax(row: &[f32]) -> Vec<f64> {
-    let mut values: Vec<f64> = row.iter().copied().map(f64::from).collect();
-    log_normalise(&mut values);
-    values
-}
-
-/// Subtracts `log sum_c exp(v_c)` from every value, so that they become the logarithms of probabilities.
-pub(crate) fn log_normalise(values: &mut [f64]) {
-    let max = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let sum: f64 = values.iter().map(|value| (value - max).exp()).sum();
-    let log_sum = max + sum.ln();
-    values.iter_mut().for_each(|value| *value -= log_sum);
 }

@@ -11,10 +11,8 @@ mod scores;
 
 pub use calibration::{TemperatureScaling, scale_to_zero_shot};
 pub use conformal::{Conformal, SetReport};
-pub use logits::Logits;
+pub use logits::{Logits, Ranked};
 pub use protocol::Protocol;
 pub use reject::{Reject, RejectReport, RiskCoverage};
 pub use report::{ClassReport, Report};
 pub use scores::Scores;
-
-pub(crate) use logits::{argmax, log_normalise, log_softmax, log_sum_exp};

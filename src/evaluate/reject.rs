@@ -1,7 +1,8 @@
 use serde::{Deserialize, Serialize};
 
-use super::{Logits, argmax, log_softmax};
-use crate::{Error, Result};
+use super::Logits;
+use crate::error::{Error, Result};
+use crate::numerics::{argmax, log_softmax};
 
 /// The option to give no answer: images less sure than a threshold are left to a person.
 ///

@@ -1,5 +1,6 @@
-use super::logits::{Logits, argmax, log_sum_exp};
-use crate::Result;
+use super::logits::Logits;
+use crate::error::Result;
+use crate::numerics::{argmax, log_sum_exp};
 
 /// Bins of the expected calibration error.
 const BINS: usize = 15;

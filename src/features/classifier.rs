@@ -1,9 +1,12 @@
 use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor};
+use faer::Mat;
 
-use super::{Embeddings, contrastive_logits, normalise, set::check_class_names};
-use crate::{Error, Fingerprint, Result};
+use super::set::check_class_names;
+use super::{Embeddings, contrastive_logits, normalise};
+use crate::error::{Error, Result};
+use crate::fingerprint::Fingerprint;
 
 /// CLIP's zero-shot classifier: one unit vector a class, made of text.
 ///
@@ -156,6 +159,11 @@ impl TextClassifier {
     pub fn logits(&self, images: Tensor<2>) -> Tensor<2> {
         let weights = self.tensor(&images.device());
         contrastive_logits(normalise(images), weights, self.logit_scale)
+    }
+
+    /// Zero-shot logits of every image on the host, in f64: `[images, classes]`.
+    pub(crate) fn logits_on_host(&self, images: &Embeddings) -> Mat<f64> {
+        images.unit_rows() * self.weights.unit_rows().transpose() * self.logit_scale
     }
 
     /// The class weights as a tensor `[classes, dim]` on `device`.

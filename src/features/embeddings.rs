@@ -1,8 +1,9 @@
 use std::ops::Range;
 
 use burn::tensor::{Device, Tensor, TensorData};
+use faer::Mat;
 
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// Rows of CLIP embeddings on the host: `[rows, dim]` of `f32`, every value finite, no row zero.
 ///
@@ -104,6 +105,13 @@ impl Embeddings {
             row.iter_mut().for_each(|value| *value /= norm);
         }
         self
+    }
+
+    /// The rows scaled to unit length, in f64: `[rows, dim]`.
+    pub(crate) fn unit_rows(&self) -> Mat<f64> {
+        let norm = |row: usize| self.row(row).iter().map(|&v| f64::from(v).powi(2)).sum::<f64>().sqrt();
+        let norms: Vec<f64> = (0..self.rows()).map(norm).collect();
+        Mat::from_fn(self.rows(), self.dim, |row, column| f64::from(self.row(row)[column]) / norms[row])
     }
 
     /// The rows as a tensor `[rows, dim]` on `device`.

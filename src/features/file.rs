@@ -1,10 +1,8 @@
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use super::{Embeddings, FeatureSet, Support, TestSet, TextClassifier};
-use crate::{
-    Error, Result,
-    archive::{Archive, ArchiveWriter},
-};
+use crate::archive::{Archive, ArchiveWriter};
+use crate::error::{Error, Result};
 
 /// The format a feature file declares in its metadata.
 pub const FORMAT: &str = "clip-features/1";
@@ -78,7 +76,7 @@ impl FeatureFile {
     }
 
     /// That a split's width and classes are the classifier's.
-    pub(super) fn check_split(&self, name: &str, dim: usize, class_names: &[String]) -> Result<()> {
+    pub(crate) fn check_split(&self, name: &str, dim: usize, class_names: &[String]) -> Result<()> {
         if name.is_empty() || name == "text" {
             return Err(Error::data("split name", "a name other than `text`", format!("`{name}`")));
         }
@@ -174,7 +172,7 @@ impl FeatureFile {
     /// of another format, has a label outside the classes, a value that is not finite, a zero row, or numbers
     /// of rows that disagree.
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
-        let archive = Archive::read(path.as_ref())?;
+        let archive = Archive::open(path.as_ref())?;
         archive.require_format(FORMAT)?;
         let classifier = read_classifier(&archive)?;
         let mut file = Self::new(archive.text("dataset")?, classifier);
@@ -182,13 +180,13 @@ impl FeatureFile {
         for name in archive.names() {
             if let Some(split) = name.strip_suffix(".features").filter(|&split| split != "text") {
                 let set = read_split(&archive, split, file.classifier.shared_names())?;
-                file = file.with_split(split, set).map_err(|error| archive.locate(&name, error))?;
+                file = file.with_split(split, set).map_err(|error| archive.locate(name, error))?;
             }
         }
         for name in archive.names() {
-            if let Some((shots, seed)) = parse_draw(&name) {
-                let rows = archive.indices(&name)?;
-                file.check_draw(shots, &rows).map_err(|error| archive.locate(&name, error))?;
+            if let Some((shots, seed)) = parse_draw(name) {
+                let rows = archive.indices(name)?;
+                file.check_draw(shots, &rows).map_err(|error| archive.locate(name, error))?;
                 file.draws.insert((shots, seed), rows);
             }
         }
@@ -205,7 +203,7 @@ impl FeatureFile {
     }
 
     /// Everything this file holds, about to be written.
-    pub(super) fn archive(&self) -> Result<ArchiveWriter<'_>> {
+    pub(crate) fn archive(&self) -> Result<ArchiveWriter<'_>> {
         let text = &self.classifier;
         let prompts = text.prompts().ok_or_else(|| {
             Error::data(
@@ -284,10 +282,10 @@ fn read_classifier(archive: &Archive) -> Result<TextClassifier> {
 fn read_split(archive: &Archive, split: &str, class_names: Arc<[String]>) -> Result<FeatureSet> {
     let name = format!("{split}.features");
     let (values, [_, dim]) = archive.floats(&name)?;
-    let embeddings = Embeddings::new(values, dim).map_err(|error| archive.locate(&name, error))?;
+    let embeddings = Embeddings::new(values, dim).map_err(|error| archive.locate(name, error))?;
     let name = format!("{split}.labels");
     FeatureSet::with_shared_names(embeddings, archive.indices(&name)?, class_names)
-        .map_err(|error| archive.locate(&name, error))
+        .map_err(|error| archive.locate(name, error))
 }
 
 /// `shots.16.seed3` is `(16, 3)`.

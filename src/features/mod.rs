@@ -1,9 +1,7 @@
-//! What a frozen CLIP says about images and classes: embeddings with labels, their extraction from folders of
-//! images, the text classifier, few-shot draws, and the file that holds them.
+//! What a frozen CLIP says about images and classes: embeddings with labels, the text classifier, few-shot draws, and the file that holds them.
 
 mod classifier;
 mod embeddings;
-mod extract;
 mod file;
 mod set;
 mod shots;
@@ -12,7 +10,6 @@ mod synthetic;
 
 pub use classifier::TextClassifier;
 pub use embeddings::Embeddings;
-pub use extract::{Broken, ExtractOptions, ExtractProgress, Extracted, Store, extract_on, fill_store, merge};
 pub use file::{FORMAT, FeatureFile};
 pub use set::{FeatureSet, TestSet};
 pub use shots::Support;

@@ -4,7 +4,8 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use sha2::{Digest, Sha256};
 
 use super::Embeddings;
-use crate::{Error, Result, fingerprint::short_hex};
+use crate::error::{Error, Result};
+use crate::fingerprint::short_hex;
 
 /// Image embeddings with their labels: what every method trains on.
 ///

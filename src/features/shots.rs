@@ -1,8 +1,8 @@
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
-use super::FeatureSet;
-use crate::{Error, Result};
+use super::{FeatureSet, TextClassifier};
+use crate::error::{Error, Result};
 
 /// The few labelled images a method may learn from, and the few it may choose settings with.
 ///
@@ -102,6 +102,30 @@ impl Support {
             return Ok(merged);
         }
         merged.with_validation(FeatureSet::merged(&validation)?)
+    }
+
+    /// Checks that the images have the classes and the width of a classifier, as every method does first.
+    ///
+    /// # Errors
+    /// [`Error::Dim`] or [`Error::Data`] if they have not.
+    pub fn check(&self, classes: &TextClassifier) -> Result<()> {
+        classes.weights().check_dim("support features", self.set.embeddings().dim())?;
+        self.check_classes(classes)
+    }
+
+    /// Checks the classes alone, for features of another width: those before the projection.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if they are others.
+    pub fn check_classes(&self, classes: &TextClassifier) -> Result<()> {
+        if self.set.class_names() == classes.class_names() {
+            return Ok(());
+        }
+        Err(Error::data(
+            "support classes",
+            format!("{:?}", classes.class_names()),
+            format!("{:?}", self.set.class_names()),
+        ))
     }
 
     /// The training images.

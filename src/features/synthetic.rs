@@ -2,7 +2,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::{Embeddings, FeatureFile, FeatureSet, TextClassifier};
-use crate::Result;
+use crate::error::Result;
 
 const NAMES: [&str; 8] = ["amber", "basalt", "copper", "diamond", "emerald", "flint", "garnet", "hematite"];
 const DIM: usize = 64;

@@ -1,13 +1,12 @@
-use std::path::Path;
-
 use ::image::{RgbImage, imageops};
 use burn::tensor::{Device, Tensor, TensorData};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use super::{Preprocess, resample::bicubic};
-use crate::{Error, Result};
+use super::resample::bicubic;
+use super::{ImageInput, Preprocess};
+use crate::error::{Error, Result};
 
 /// Crops drawn before the central one is taken, as in torchvision.
 const ATTEMPTS: usize = 10;
@@ -177,12 +176,12 @@ impl Preprocess {
         Ok(values)
     }
 
-    /// Reads image files and preprocesses `views` random views of each; a file is decoded once.
+    /// Decodes images and preprocesses `views` random views of each; an image is decoded once.
     ///
-    /// A view depends on `seed`, its file's place in `files` and its own number alone.
+    /// A view depends on `seed`, its image's place in `images` and its own number alone.
     ///
     /// # Shapes
-    /// - returns: `[files * views, 3, crop, crop]`, all views of a file in a row
+    /// - returns: `[images * views, 3, crop, crop]`, all views of an image in a row
     ///
     /// # Errors
     /// As [`load`](Self::load) and [`Augment::validate`].
@@ -201,21 +200,21 @@ impl Preprocess {
     /// ```
     pub fn load_views(
         &self,
-        files: &[impl AsRef<Path>],
+        images: &[impl ImageInput],
         augment: &Augment,
         views: usize,
         seed: u64,
         device: &Device,
     ) -> Result<Tensor<4>> {
         let mut values = Vec::new();
-        for (index, file) in files.iter().enumerate() {
-            let image = self.decode(file)?;
+        for (index, image) in images.iter().enumerate() {
+            let image = image.rgb(self.orient)?;
             for view in 0..views {
                 let view = augment.draw(image.dimensions(), seed, index as u64, view as u64)?;
                 values.extend(self.view(&image, &view)?);
             }
         }
-        let shape = [files.len() * views, 3, self.crop, self.crop];
+        let shape = [images.len() * views, 3, self.crop, self.crop];
         Ok(Tensor::from_data(TensorData::new(values, shape), device))
     }
 }

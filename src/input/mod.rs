@@ -1,20 +1,23 @@
 //! From files and sentences to what the towers take: pixels and token ids, exactly as the reference makes them.
 
 mod augment;
-mod folder;
-mod image;
-mod jpeg;
+mod decode;
+mod image_input;
+mod preprocess;
 mod prompt_sets;
 mod prompts;
 mod resample;
+mod source;
 mod texts;
 mod tokenizer;
 
 pub use augment::{Augment, View};
-pub use folder::ImageFolder;
-pub use image::{CropRounding, Preprocess};
+pub use decode::decode;
+pub use image_input::{ImageBytes, ImageInput};
+pub use preprocess::{CropRounding, Preprocess};
 pub use prompts::Prompts;
 pub use resample::Resampling;
+pub use source::{ImageFolder, ImageList, ImageSource};
 pub use texts::read_texts;
 pub use tokenizer::{Tokenized, Tokenizer};
 

@@ -1,7 +1,8 @@
 use std::path::Path;
 
-use super::{prompt_sets::SETS, read_texts};
-use crate::{Error, Result};
+use super::prompt_sets::SETS;
+use super::read_texts;
+use crate::error::{Error, Result};
 
 /// Templates that make a sentence of a class name, which goes where `{}` stands.
 ///
@@ -101,9 +102,7 @@ impl Prompts {
         let path = path.as_ref();
         let templates = read_texts(path)?.into_iter().map(|text| text.trim().to_owned());
         Self::new(templates.filter(|template| !template.is_empty())).map_err(|error| match error {
-            Error::Data { what, expected, found } => {
-                Error::Malformed { path: path.into(), part: what, expected, found }
-            }
+            Error::Data { what, expected, found } => Error::malformed(path, what, expected, found),
             other => other,
         })
     }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
-use crate::vector::{LANES, widest};
+use crate::numerics::vector::{LANES, widest};
 
 /// Whose fixed-point arithmetic resizing follows: the pixels differ by one or two levels in a few of a thousand.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]

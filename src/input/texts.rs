@@ -1,6 +1,6 @@
 use std::{fs, path::Path};
 
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// Reads texts from a file: a JSON array of strings if it ends in `.json`, else one a line, blank ones included.
 ///
@@ -21,14 +21,10 @@ use crate::{Error, Result};
 /// ```
 pub fn read_texts(path: impl AsRef<Path>) -> Result<Vec<String>> {
     let path = path.as_ref();
-    let text = fs::read_to_string(path).map_err(|source| Error::Read { path: path.into(), source })?;
+    let text = fs::read_to_string(path).map_err(|source| Error::read(path, source))?;
     if path.extension().is_none_or(|ending| !ending.eq_ignore_ascii_case("json")) {
         return Ok(text.lines().map(String::from).collect());
     }
-    serde_json::from_str(&text).map_err(|error| Error::Malformed {
-        path: path.into(),
-        part: "JSON".into(),
-        expected: "an array of strings".into(),
-        found: error.to_string(),
-    })
+    serde_json::from_str(&text)
+        .map_err(|error| Error::malformed(path, "JSON", "an array of strings", &error).because(error))
 }

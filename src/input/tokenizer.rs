@@ -1,6 +1,6 @@
 use std::{fs, path::Path};
 
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// CLIP's byte-level BPE, from a `tokenizer.json`.
 #[derive(Debug, Clone)]
@@ -52,15 +52,11 @@ impl Tokenizer {
 
     /// Opens a `tokenizer.json` for texts of `context` tokens.
     pub(crate) fn open(path: &Path, context: usize, pad: Option<&str>, pooling: EndOfText) -> Result<Self> {
-        let bytes = fs::read(path).map_err(|source| Error::Read { path: path.into(), source })?;
-        let malformed = |part: &str, expected: &str, found: String| Error::Malformed {
-            path: path.into(),
-            part: part.into(),
-            expected: expected.into(),
-            found,
-        };
+        let bytes = fs::read(path).map_err(|source| Error::read(path, source))?;
+        let malformed =
+            |part: &str, expected: &str, found: String| Error::malformed(path, part, expected, found);
         let mut inner = tokenizers::Tokenizer::from_bytes(bytes).map_err(|error| {
-            malformed("tokenizer", "a tokenizer that Hugging Face writes", error.to_string())
+            malformed("tokenizer", "a tokenizer that Hugging Face writes", error.to_string()).because(error)
         })?;
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|error| {

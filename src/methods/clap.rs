@@ -1,17 +1,12 @@
 use burn::tensor::{Tensor, TensorData, activation};
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Method, Run, check_fit,
-    fitted_linear::FittedLinear,
-    linear_head::LinearHead,
-    matrix::{MatrixFit, unit_linear_slope},
-    optimiser::Optimiser,
-    range::{below_one, not_negative, positive},
-    schedule::Schedule,
-    trainer::{Examples, Trainer},
+use crate::error::{Error, Result, below_one, not_negative, positive};
+use crate::features::{FeatureSet, Support, TextClassifier, normalise};
+use crate::model::{FittedLinear, LinearHead, Settings};
+use crate::train::{
+    Examples, MatrixFit, Method, Optimiser, Run, Schedule, Trainer, Warmup, unit_linear_slope,
 };
-use crate::{Error, FeatureSet, Result, Support, TextClassifier, features::normalise};
 
 /// CLAP: a linear probe that starts from the text and is held to it, the more where zero-shot is right.
 ///
@@ -41,7 +36,7 @@ use crate::{Error, FeatureSet, Result, Support, TextClassifier, features::normal
 /// # Examples
 /// ```
 /// use burn::tensor::Device;
-/// use clip_adapter::{FeatureFile, Fitted, Method, ZeroShot, methods::Clap};
+/// use clip_adapter::{Classifier, FeatureFile, Method, ZeroShot, methods::Clap};
 ///
 /// let (file, device) = (FeatureFile::synthetic(0)?, Device::flex());
 /// let (support, test) = (file.support(16, 1)?, file.test_set("test")?);
@@ -104,15 +99,10 @@ impl Clap {
     fn trainer(&self) -> Trainer {
         Trainer {
             schedule: Schedule {
-                rate: self.learning_rate,
-                warmup_rate: self.warmup_rate,
-                warmup_epochs: self.warmup_epochs,
-                epochs: self.epochs,
-                smooth: false,
+                warmup: Warmup::Constant { rate: self.warmup_rate, epochs: self.warmup_epochs },
+                ..Schedule::coop(self.learning_rate, self.epochs)
             },
-            batch_size: self.batch_size,
             optimiser: Optimiser::Sgd { momentum: self.momentum, weight_decay: 0.0 },
-            seed: self.seed,
         }
     }
 
@@ -141,26 +131,31 @@ impl Clap {
 /// The class weights of a [`Clap`].
 pub type FittedClap = FittedLinear<Clap>;
 
-impl Method for Clap {
+impl Settings for Clap {
     const NAME: &'static str = "clap";
+    const BY_TEXT: bool = true;
+}
+
+impl Method for Clap {
     type Fitted = FittedClap;
 
     fn fit_with(&self, support: &Support, classes: &TextClassifier, run: &mut Run<'_>) -> Result<FittedClap> {
-        check_fit(support, classes)?;
+        support.check(classes)?;
         self.validate()?;
         let scale = classes.logit_scale();
         let text = classes.tensor(run.device()).mul_scalar(self.norm);
         let examples = Examples::unit(support.set(), run.device());
         let multipliers = self.multipliers(support.set(), &examples, classes)?;
-        let slope = |prototypes: Tensor<2>, images: Tensor<2>, targets: Tensor<2>| {
-            let (loss, slope) = unit_linear_slope(prototypes.clone(), images, targets, scale);
+        let slope = |prototypes: Tensor<2>, [batch]: [Examples; 1]| {
+            let (loss, slope) = unit_linear_slope(prototypes.clone(), batch, scale);
             let change = prototypes - text.clone();
             let pull = change.clone() * multipliers.clone();
             (loss + (change * pull.clone()).sum(), slope + pull.mul_scalar(2.0))
         };
         let fit = MatrixFit { method: self, support, classes, trainer: self.trainer() };
-        let prototypes = fit.run(text.clone(), &examples, slope, run)?;
+        let batches = examples.shuffled(self.batch_size, self.seed);
+        let prototypes = fit.run(text.clone(), &batches, slope, run)?;
         let head = LinearHead::without_bias(classes, normalise(prototypes).mul_scalar(scale))?;
-        Ok(FittedClap::new(*self, (), head))
+        Ok(FittedClap::of(*self, (), head))
     }
 }

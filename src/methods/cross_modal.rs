@@ -1,17 +1,13 @@
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Method, Run, check_fit,
-    fitted_linear::FittedLinear,
-    linear_head::LinearHead,
-    matrix::{MatrixFit, linear_slope},
-    optimiser::Optimiser,
-    range::{not_negative, part, positive},
-    schedule::Schedule,
-    trainer::{Examples, Trainer, permutation},
+use crate::error::{Error, Result, not_negative, part, positive};
+use crate::features::{FeatureSet, Support, TextClassifier};
+use crate::model::{FittedLinear, LinearHead, Settings};
+use crate::train::{
+    Batches, Examples, MatrixFit, Method, Optimiser, Run, Schedule, Shuffled, Trainer, linear_slope,
+    permutation,
 };
-use crate::{Error, FeatureSet, Result, Support, TextClassifier};
 
 /// The cross-modal probe: a linear layer to which the prompts are training examples like the images.
 ///
@@ -36,7 +32,7 @@ use crate::{Error, FeatureSet, Result, Support, TextClassifier};
 /// # Examples
 /// ```
 /// use burn::tensor::Device;
-/// use clip_adapter::{FeatureFile, Fitted, Method, ZeroShot, methods::CrossModal};
+/// use clip_adapter::{Classifier, FeatureFile, Method, ZeroShot, methods::CrossModal};
 ///
 /// let (file, device) = (FeatureFile::synthetic(0)?, Device::flex());
 /// let (support, test) = (file.support(16, 1)?, file.test_set("test")?);
@@ -84,7 +80,7 @@ impl CrossModal {
 
     /// Every image beside a prompt, and every prompt beside an image: the fewer are used again. A batch of such
     /// pairs is half images and half prompts.
-    fn pairs(&self, set: &FeatureSet, classes: &TextClassifier, device: &Device) -> Result<Examples> {
+    fn pairs(&self, set: &FeatureSet, classes: &TextClassifier, device: &Device) -> Result<Shuffled<2>> {
         let prompts = classes.prompts().unwrap_or_else(|| classes.weights());
         let pairs = set.len().max(prompts.rows());
         // Both lie class by class; shuffled once, so that a pair is not always of one class.
@@ -96,34 +92,34 @@ impl CrossModal {
             FeatureSet::with_shared_names(prompts.select(&prompt_rows), labels, classes.shared_names())?;
         let images = Examples::unit(&set.select(&image_rows), device);
         let prompts = Examples::unit(&prompts, device);
-        Ok(Examples {
-            images: Tensor::cat(vec![images.images, prompts.images], 1), // [pairs, 2 dim]
-            targets: Tensor::cat(vec![images.targets, prompts.targets], 1), // [pairs, 2 classes]
-        })
+        Ok(Shuffled::new([images, prompts], self.batch_size / 2, self.seed))
     }
 
-    fn trainer(&self, pairs: usize) -> Trainer {
-        let batch_size = (self.batch_size / 2).min(pairs);
-        let epochs = self.steps.div_ceil(pairs.div_ceil(batch_size));
+    fn trainer(&self, pairs: &Shuffled<2>) -> Trainer {
         Trainer {
-            schedule: Schedule::smooth(self.learning_rate, epochs),
-            batch_size,
+            schedule: Schedule::cosine(self.learning_rate, self.steps.div_ceil(pairs.steps())),
             optimiser: Optimiser::AdamW { epsilon: Optimiser::EPSILON, weight_decay: self.weight_decay },
-            seed: self.seed,
         }
     }
 }
 
-/// What stands side by side, one above the other: `[pairs, 2 n]` to `[2 pairs, n]`.
-fn stacked(pairs: Tensor<2>) -> Tensor<2> {
-    Tensor::cat(pairs.chunk(2, 1), 0)
+/// Images and prompts, one above the other.
+fn stacked([images, prompts]: [Examples; 2]) -> Examples {
+    Examples {
+        images: Tensor::cat(vec![images.images, prompts.images], 0), // [2 pairs, dim]
+        targets: Tensor::cat(vec![images.targets, prompts.targets], 0), // [2 pairs, classes]
+    }
 }
 
 /// The class weights of a [`CrossModal`].
 pub type FittedCrossModal = FittedLinear<CrossModal>;
 
-impl Method for CrossModal {
+impl Settings for CrossModal {
     const NAME: &'static str = "cross-modal";
+    const BY_TEXT: bool = true;
+}
+
+impl Method for CrossModal {
     type Fitted = FittedCrossModal;
 
     fn fit_with(
@@ -132,19 +128,16 @@ impl Method for CrossModal {
         classes: &TextClassifier,
         run: &mut Run<'_>,
     ) -> Result<FittedCrossModal> {
-        check_fit(support, classes)?;
+        support.check(classes)?;
         self.validate()?;
         let scale = classes.logit_scale();
         let text = classes.tensor(run.device());
         let pairs = self.pairs(support.set(), classes, run.device())?;
-        let trainer = self.trainer(pairs.images.dims()[0]);
-        let slope = |weights: Tensor<2>, pairs: Tensor<2>, targets: Tensor<2>| {
-            linear_slope(weights, stacked(pairs), stacked(targets), scale)
-        };
-        let fit = MatrixFit { method: self, support, classes, trainer };
+        let slope = |weights: Tensor<2>, pairs: [Examples; 2]| linear_slope(weights, stacked(pairs), scale);
+        let fit = MatrixFit { method: self, support, classes, trainer: self.trainer(&pairs) };
         let trained = fit.run(text.clone(), &pairs, slope, run)?;
         let weights = trained.mul_scalar(1.0 - self.average) + text.mul_scalar(self.average);
         let head = LinearHead::without_bias(classes, weights.mul_scalar(scale))?;
-        Ok(FittedCrossModal::new(*self, (), head))
+        Ok(FittedCrossModal::of(*self, (), head))
     }
 }

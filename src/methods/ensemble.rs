@@ -1,20 +1,15 @@
-use std::{
-    collections::BTreeMap,
-    env,
-    path::{Path, PathBuf},
-};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, activation};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use tempfile::TempDir;
 
-use super::{AnyMethod, Fitted, Method, Progress, Run, by_name, check_fit, load};
-use crate::{
-    Error, Fingerprint, Result, Support, TextClassifier,
-    adapter::{AdapterFile, parameters::Parameters},
-    archive::Archive,
-};
+use crate::error::{Error, Result};
+use crate::features::{Support, TextClassifier};
+use crate::fingerprint::Fingerprint;
+use crate::model::{Classifier, Model, Open, Opening, Saved, Section, Settings};
+use crate::train::{AnyMethod, Method, Registry, Run};
 
 /// Hyper-parameter ensembling: does not choose among settings but fits all of them and averages what they say.
 ///
@@ -26,7 +21,7 @@ use crate::{
 /// | Name | Default | Range | Meaning |
 /// | --- | --- | --- | --- |
 /// | `method` | clip-adapter | a method's name | what is fitted |
-/// | `grid` | `ratio` 0.2, 0.4, 0.6, 0.8 and `learning_rate` 0.001, 0.004 | values a setting | the members |
+/// | `grid` | `ratio` 0.2, 0.4, 0.6, 0.8 and `learning_rate` 0.002, 0.008 | values a setting | the members |
 ///
 /// A setting that is not in the grid has its default. A fit costs as much as its members together. With a
 /// checkpoint, `PATH.0`, `PATH.1` and so on hold the state of the members: an interrupted fit goes on with the
@@ -35,7 +30,7 @@ use crate::{
 /// # Examples
 /// ```
 /// use burn::tensor::Device;
-/// use clip_adapter::{FeatureFile, Fitted, Method, methods::Ensemble};
+/// use clip_adapter::{Classifier, FeatureFile, Method, methods::Ensemble};
 /// use serde_json::json;
 ///
 /// let (file, device) = (FeatureFile::synthetic(0)?, Device::flex());
@@ -72,11 +67,11 @@ impl Ensemble {
     /// # Errors
     /// [`Error::Setting`] for the first one that is not right.
     pub fn validate(&self) -> Result<()> {
-        self.methods().map(drop)
+        self.methods(&Registry::builtin()).map(drop)
     }
 
     /// The members, not yet fitted.
-    fn methods(&self) -> Result<Vec<Box<dyn AnyMethod>>> {
+    fn methods(&self, registry: &Registry) -> Result<Vec<Box<dyn AnyMethod>>> {
         if self.method == Self::NAME {
             return Err(Error::setting(
                 "method",
@@ -98,24 +93,19 @@ impl Ensemble {
                 .flat_map(|combination| values.iter().map(move |value| with(combination, value)))
                 .collect();
         }
-        combinations.iter().map(|settings| by_name(&self.method, settings)).collect()
+        combinations.iter().map(|settings| registry.method(&self.method, settings)).collect()
     }
 }
 
 /// One member: the settings that tell it from the others, and the model.
+#[derive(Debug)]
 struct Member {
     settings: Value,
-    model: Box<dyn Fitted>,
-}
-
-/// What a file keeps of a member beside its parameters.
-#[derive(Serialize, Deserialize)]
-struct Found {
-    settings: Value,
-    found: Value,
+    model: Box<dyn Classifier>,
 }
 
 /// The members of an [`Ensemble`].
+#[derive(Debug)]
 pub struct FittedEnsemble {
     settings: Ensemble,
     members: Vec<Member>,
@@ -130,74 +120,30 @@ impl FittedEnsemble {
     }
 
     /// The models that are averaged.
-    pub fn members(&self) -> Vec<&dyn Fitted> {
+    pub fn members(&self) -> Vec<&dyn Classifier> {
         self.members.iter().map(|member| member.model.as_ref()).collect()
     }
 
-    /// Opens a file that [`save`](Fitted::save) wrote, for features that `expected` names.
-    ///
-    /// # Errors
-    /// As [`FittedClipAdapter::load`](crate::FittedClipAdapter::load).
-    pub fn load(path: impl AsRef<Path>, expected: &Fingerprint, device: &Device) -> Result<Self> {
-        let (file, archive) =
-            AdapterFile::<Ensemble, Vec<Found>>::read(path.as_ref(), Ensemble::NAME, expected)?;
-        let methods =
-            file.settings.methods().map_err(|error| archive.locate("metadata `settings`", error))?;
-        let name = methods.first().map_or(Ensemble::NAME, |method| method.name());
-        if file.found.is_empty() {
-            return Err(archive.malformed("metadata `found`", "one member or more", "none"));
-        }
-        let mut left = file.parameters;
-        let mut members = Vec::with_capacity(file.found.len());
-        for (at, Found { settings, found }) in file.found.into_iter().enumerate() {
-            let prefix = prefix(at);
-            let (own, others): (Parameters, Parameters) =
-                left.into_iter().partition(|(name, _)| name.starts_with(&prefix));
-            left = others;
-            let strip = |name: String| name[prefix.len()..].to_owned();
-            let parameters = own.into_iter().map(|(name, parameter)| (strip(name), parameter)).collect();
-            let classes = file.classes.clone();
-            let member = AdapterFile { method: name, settings: settings.clone(), found, classes, parameters };
-            let model = through_file(|path| {
-                member.write(path)?;
-                load(path, expected, device)
-            });
-            let model = model.map_err(|error| locate(&archive, at, error))?;
-            members.push(Member { settings, model });
-        }
-        if let Some(unknown) = left.keys().next() {
-            let expected = format!("a tensor of one of {} members", members.len());
-            return Err(archive.malformed(format!("tensor `{unknown}`"), expected, "an unknown one"));
-        }
-        let device = device.clone().without_autodiff();
-        Ok(Self { settings: file.settings, members, classes: file.classes, device })
+    /// The same with other models of the same members.
+    fn with_models(
+        &self,
+        device: &Device,
+        model: impl Fn(&dyn Classifier) -> Result<Box<dyn Classifier>>,
+    ) -> Result<Self> {
+        let member = |member: &Member| -> Result<Member> {
+            Ok(Member { settings: member.settings.clone(), model: model(&*member.model)? })
+        };
+        let members = self.members.iter().map(member).collect::<Result<Vec<_>>>()?;
+        let classes = members.first().map_or(&self.classes, |member| member.model.classes()).clone();
+        Ok(Self { settings: self.settings.clone(), members, classes, device: device.clone() })
     }
 }
 
-/// What stands before the names of a member's tensors.
-fn prefix(member: usize) -> String {
-    format!("member.{member}.")
-}
-
-/// Lets a member be written or read as the file it would be on its own: its format is known to it alone.
-fn through_file<T>(work: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
-    let folder = TempDir::new().map_err(|source| Error::Write { path: env::temp_dir(), source })?;
-    work(&folder.path().join("member.safetensors"))
-}
-
-/// Names the ensemble's file, and the member in it, where the member's own file is at fault.
-fn locate(archive: &Archive, member: usize, error: Error) -> Error {
-    match error {
-        Error::Malformed { part, expected, found, .. } => {
-            let part = part.replacen("tensor `", &format!("tensor `{}", prefix(member)), 1);
-            archive.malformed(format!("member {member}: {part}"), expected, found)
-        }
-        other => archive.locate(format!("member {member}"), other),
-    }
+impl Settings for Ensemble {
+    const NAME: &'static str = "ensemble";
 }
 
 impl Method for Ensemble {
-    const NAME: &'static str = "ensemble";
     type Fitted = FittedEnsemble;
 
     fn fit_with(
@@ -206,19 +152,13 @@ impl Method for Ensemble {
         classes: &TextClassifier,
         run: &mut Run<'_>,
     ) -> Result<FittedEnsemble> {
-        check_fit(support, classes)?;
-        let methods = self.methods()?;
+        support.check(classes)?;
+        let methods = self.methods(&run.registry_or(Registry::builtin))?;
         let count = methods.len();
         let (device, checkpoint) = (run.device().clone(), run.checkpoint_path().map(Path::to_owned));
         let mut members = Vec::with_capacity(count);
         for (at, method) in methods.iter().enumerate() {
-            let mut own = Run::new(&device).on_progress(|progress| {
-                run.report(&Progress {
-                    stage: format!("member {} of {count}: {}", at + 1, progress.stage),
-                    done: (at as f64 + progress.done) / count as f64,
-                    ..progress.clone()
-                })
-            });
+            let mut own = run.part(at, count, format!("member {} of {count}", at + 1));
             if let Some(path) = &checkpoint {
                 own = own.checkpoint(own_checkpoint(path, at));
             }
@@ -235,21 +175,17 @@ fn own_checkpoint(path: &Path, member: usize) -> PathBuf {
     name.into()
 }
 
-impl Fitted for FittedEnsemble {
-    fn classes(&self) -> &TextClassifier {
-        &self.classes
+impl Model for FittedEnsemble {
+    fn kind(&self) -> &'static str {
+        Ensemble::NAME
+    }
+
+    fn fingerprint(&self) -> Fingerprint {
+        self.classes.fingerprint()
     }
 
     fn device(&self) -> &Device {
         &self.device
-    }
-
-    fn logits(&self, images: Tensor<2>) -> Tensor<2> {
-        let of = |member: &Member| activation::log_softmax(member.model.logits(images.clone()), 1);
-        let scores: Vec<Tensor<2>> = self.members.iter().map(of).collect();
-        let scores = Tensor::stack::<3>(scores, 0); // [members, batch, classes]
-        let largest = scores.clone().max_dim(0);
-        ((scores - largest.clone()).exp().mean_dim(0).log() + largest).squeeze_dim(0)
     }
 
     fn chosen(&self) -> Value {
@@ -261,20 +197,56 @@ impl Fitted for FittedEnsemble {
         json!({ "method": self.settings.method, "members": self.members.iter().map(member).collect::<Vec<_>>() })
     }
 
-    fn save(&self, path: &Path) -> Result<()> {
-        let fingerprint = self.classes.fingerprint();
-        let methods = self.settings.methods()?;
-        let (mut found, mut parameters) = (Vec::new(), Parameters::new());
-        for (at, (member, method)) in self.members.iter().zip(&methods).enumerate() {
-            let (own, _) = through_file(|path| {
-                member.model.save(path)?;
-                AdapterFile::<Value, Value>::read(path, method.name(), &fingerprint)
-            })?;
-            found.push(Found { settings: own.settings, found: own.found });
-            let named = own.parameters.into_iter();
-            parameters.extend(named.map(|(name, parameter)| (format!("{}{name}", prefix(at)), parameter)));
+    fn write(&self, into: &mut Section<'_, '_>) -> Result<()> {
+        into.classes(&self.classes);
+        into.settings(&self.settings, &());
+        let mut members = self.members.iter().enumerate();
+        members.try_for_each(|(at, member)| into.model(&section(at), &*member.model))
+    }
+}
+
+/// The name of a member's section.
+fn section(member: usize) -> String {
+    format!("member.{member}")
+}
+
+impl Classifier for FittedEnsemble {
+    fn classes(&self) -> &TextClassifier {
+        &self.classes
+    }
+
+    fn logits(&self, images: Tensor<2>) -> Tensor<2> {
+        let of = |member: &Member| activation::log_softmax(member.model.logits(images.clone()), 1);
+        let scores: Vec<Tensor<2>> = self.members.iter().map(of).collect();
+        let scores = Tensor::stack::<3>(scores, 0); // [members, batch, classes]
+        let largest = scores.clone().max_dim(0);
+        ((scores - largest.clone()).exp().mean_dim(0).log() + largest).squeeze_dim(0)
+    }
+
+    fn to_device(&self, device: &Device) -> Result<Box<dyn Classifier>> {
+        let device = device.clone().without_autodiff();
+        Ok(Box::new(self.with_models(&device, |model| model.to_device(&device))?))
+    }
+
+    fn with_classes(&self, classes: &TextClassifier) -> Result<Box<dyn Classifier>> {
+        Ok(Box::new(self.with_models(&self.device, |model| model.with_classes(classes))?))
+    }
+}
+
+impl Open for FittedEnsemble {
+    const KIND: &'static str = Ensemble::NAME;
+
+    fn open(saved: &Saved, opening: &Opening<'_>) -> Result<Self> {
+        let settings: Ensemble = saved.json("settings")?;
+        let count = settings.grid.values().map(Vec::len).product();
+        let member = |at: usize| -> Result<Member> {
+            let section = saved.section(&section(at))?;
+            Ok(Member { settings: section.settings(), model: super::open_within(&section, opening)? })
+        };
+        let members = (0..count).map(member).collect::<Result<Vec<_>>>()?;
+        if members.is_empty() {
+            return Err(saved.malformed("metadata `settings`", "one member or more", "none"));
         }
-        let (settings, classes) = (self.settings.clone(), self.classes.clone());
-        AdapterFile { method: Ensemble::NAME, settings, found, classes, parameters }.write(path)
+        Ok(Self { settings, members, classes: saved.classes()?.clone(), device: opening.device().clone() })
     }
 }

@@ -1,20 +1,17 @@
-use std::{fs, path::Path};
+use std::path::Path;
 
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-use super::{
-    Fitted, Method, Progress, Run, ZeroShot,
-    choice::Choice,
-    clip_adapter::{hold_out, rotations},
-    registry,
-};
-use crate::{
-    Error, FeatureSet, Fingerprint, Result, Support, TextClassifier,
-    adapter::{AdapterFile, parameters::Parameters},
-    evaluate::Logits,
-};
+use super::ZeroShot;
+use crate::choose::{Choice, hold_out, rotations};
+use crate::error::{Error, Result};
+use crate::evaluate::Logits;
+use crate::features::{FeatureSet, Support, TextClassifier};
+use crate::fingerprint::Fingerprint;
+use crate::model::{Classifier, Model, Open, Opening, Saved, Section, Settings};
+use crate::train::{Method, Registry, Run};
 
 /// The shares of the method that are compared: of those that do equally well the least is taken.
 const WEIGHTS: [f64; 5] = [0.0, 0.25, 0.5, 0.75, 1.0];
@@ -22,7 +19,7 @@ const WEIGHTS: [f64; 5] = [0.0, 0.25, 0.5, 0.75, 1.0];
 /// The share where nothing can be held out.
 const UNTESTED: f64 = 0.25;
 
-/// The name of the guarded method's own file within a guard's file.
+/// The name of the guarded method's section in a guard's file.
 const INNER: &str = "inner";
 
 /// Any method, held back as far as it loses against zero-shot CLIP on shots that it did not see.
@@ -35,7 +32,7 @@ const INNER: &str = "inner";
 ///
 /// | Name | Default | Range | Meaning |
 /// | --- | --- | --- | --- |
-/// | `method` | gda | [`NAMES`](super::NAMES) | the method that is guarded |
+/// | `method` | gda | a method's name | the method that is guarded |
 /// | `settings` | {} | | its settings, where they are not the defaults |
 /// | `hold_outs` | 4 | 1 or more | how often it is fitted without a shot, at most once a shot |
 ///
@@ -44,7 +41,7 @@ const INNER: &str = "inner";
 /// # Examples
 /// ```
 /// use burn::tensor::Device;
-/// use clip_adapter::{FeatureFile, Fitted, Method, ZeroShot, methods::Guard};
+/// use clip_adapter::{Classifier, FeatureFile, Method, ZeroShot, methods::Guard};
 ///
 /// let (file, device) = (FeatureFile::synthetic(0)?, Device::flex());
 /// let (support, test) = (file.support(4, 1)?, file.test_set("test")?);
@@ -77,7 +74,11 @@ impl Guard {
     /// # Errors
     /// [`Error::Setting`] for the first one outside, or for one that the method does not know.
     pub fn validate(&self) -> Result<()> {
-        registry::by_name(&self.method, &self.settings)?;
+        Registry::builtin().method(&self.method, &self.settings)?;
+        self.check_hold_outs()
+    }
+
+    fn check_hold_outs(&self) -> Result<()> {
         if self.hold_outs == 0 {
             return Err(Error::setting("hold_outs", "1 or more", 0));
         }
@@ -86,10 +87,11 @@ impl Guard {
 }
 
 /// A fitted method beside zero-shot CLIP.
+#[derive(Debug)]
 pub struct FittedGuard {
     settings: Guard,
     weight: f64,
-    inner: Box<dyn Fitted>,
+    inner: Box<dyn Classifier>,
 }
 
 impl FittedGuard {
@@ -104,40 +106,9 @@ impl FittedGuard {
     }
 
     /// The guarded method as it was fitted on all shots.
-    pub fn inner(&self) -> &dyn Fitted {
+    pub fn inner(&self) -> &dyn Classifier {
         self.inner.as_ref()
     }
-
-    /// Opens a file that [`save`](Fitted::save) wrote, for features that `expected` names.
-    ///
-    /// # Errors
-    /// As [`FittedClipAdapter::load`](crate::FittedClipAdapter::load).
-    pub fn load(path: impl AsRef<Path>, expected: &Fingerprint, device: &Device) -> Result<Self> {
-        let (file, archive) =
-            AdapterFile::<Guard, f64>::read_with(&[INNER], path.as_ref(), Guard::NAME, expected)?;
-        file.expect_names(&[], &archive)?;
-        if !(0.0..=1.0).contains(&file.found) {
-            return Err(archive.malformed("metadata `found`", "a share in 0..=1", file.found));
-        }
-        let bytes = archive.bytes(INNER)?;
-        let inner = within_a_folder(|path| {
-            fs::write(path, bytes).map_err(|source| Error::Write { path: path.into(), source })?;
-            registry::load(path, expected, device)
-        });
-        let inner = inner.map_err(|error| match error {
-            Error::Malformed { part, expected, found, .. } => {
-                archive.malformed(format!("tensor `{INNER}`: {part}"), expected, found)
-            }
-            other => other,
-        })?;
-        Ok(Self { settings: file.settings, weight: file.found, inner })
-    }
-}
-
-/// Gives `work` a path of its own that is gone afterwards.
-fn within_a_folder<T>(work: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
-    let folder = tempfile::tempdir().map_err(|source| Error::Write { path: std::env::temp_dir(), source })?;
-    work(&folder.path().join("inner.safetensors"))
 }
 
 /// What a method and zero-shot say of images that the method did not see.
@@ -149,7 +120,12 @@ struct Evidence {
 }
 
 impl Evidence {
-    fn add(&mut self, unseen: &FeatureSet, zero_shot: &dyn Fitted, adapted: &dyn Fitted) -> Result<()> {
+    fn add(
+        &mut self,
+        unseen: &FeatureSet,
+        zero_shot: &dyn Classifier,
+        adapted: &dyn Classifier,
+    ) -> Result<()> {
         let values = |logits: Logits| logits.rows().flatten().copied().collect::<Vec<f32>>();
         self.zero_shot.extend(values(zero_shot.score(unseen.embeddings())?));
         self.adapted.extend(values(adapted.score(unseen.embeddings())?));
@@ -168,17 +144,11 @@ impl Evidence {
     }
 }
 
-/// A run for one of several fits, which reports its part of the whole and keeps no state.
-fn part<'a>(run: &'a mut Run<'_>, fit: usize, fits: usize) -> Run<'a> {
-    let device = run.device().clone();
-    Run::new(&device).on_progress(move |progress| {
-        let done = (fit as f64 + progress.done) / fits as f64;
-        run.report(&Progress { done, ..progress.clone() })
-    })
+impl Settings for Guard {
+    const NAME: &'static str = "guard";
 }
 
 impl Method for Guard {
-    const NAME: &'static str = "guard";
     type Fitted = FittedGuard;
 
     fn fit_with(
@@ -187,8 +157,8 @@ impl Method for Guard {
         classes: &TextClassifier,
         run: &mut Run<'_>,
     ) -> Result<FittedGuard> {
-        self.validate()?;
-        let method = registry::by_name(&self.method, &self.settings)?;
+        self.check_hold_outs()?;
+        let method = run.registry_or(Registry::builtin).method(&self.method, &self.settings)?;
         let zero_shot = ZeroShot::default().fit(support, classes, run.device())?;
         let set = support.set();
         let rotations = rotations(set, self.hold_outs);
@@ -199,11 +169,11 @@ impl Method for Guard {
             if let Some(validation) = support.validation() {
                 kept = kept.with_validation(validation.clone())?;
             }
-            let model = method.fit_any(&kept, classes, &mut part(run, rotation, rotations + 1))?;
+            let model = method.fit_any(&kept, classes, &mut run.part(rotation, rotations + 1, ""))?;
             evidence.add(&set.select(&held_out), &zero_shot, model.as_ref())?;
         }
         let checkpoint = run.checkpoint_path().map(Path::to_owned);
-        let mut last = part(run, rotations, rotations + 1);
+        let mut last = run.part(rotations, rotations + 1, "");
         if let Some(path) = checkpoint {
             last = last.checkpoint(path);
         }
@@ -216,13 +186,33 @@ impl Method for Guard {
     }
 }
 
-impl Fitted for FittedGuard {
-    fn classes(&self) -> &TextClassifier {
-        self.inner.classes()
+impl Model for FittedGuard {
+    fn kind(&self) -> &'static str {
+        Guard::NAME
+    }
+
+    fn fingerprint(&self) -> Fingerprint {
+        self.classes().fingerprint()
     }
 
     fn device(&self) -> &Device {
         self.inner.device()
+    }
+
+    fn chosen(&self) -> Value {
+        json!({ "weight": self.weight, "method": self.inner.chosen() })
+    }
+
+    fn write(&self, into: &mut Section<'_, '_>) -> Result<()> {
+        into.classes(self.classes());
+        into.settings(&self.settings, &self.weight);
+        into.model(INNER, &*self.inner)
+    }
+}
+
+impl Classifier for FittedGuard {
+    fn classes(&self) -> &TextClassifier {
+        self.inner.classes()
     }
 
     fn logits(&self, images: Tensor<2>) -> Tensor<2> {
@@ -237,22 +227,26 @@ impl Fitted for FittedGuard {
         zero_shot + change.mul_scalar(self.weight)
     }
 
-    fn chosen(&self) -> Value {
-        serde_json::json!({ "weight": self.weight, "method": self.inner.chosen() })
+    fn to_device(&self, device: &Device) -> Result<Box<dyn Classifier>> {
+        let (settings, inner) = (self.settings.clone(), self.inner.to_device(device)?);
+        Ok(Box::new(Self { settings, inner, weight: self.weight }))
     }
 
-    fn save(&self, path: &Path) -> Result<()> {
-        let inner = within_a_folder(|path| {
-            self.inner.save(path)?;
-            fs::read(path).map_err(|source| Error::Read { path: path.into(), source })
-        })?;
-        AdapterFile {
-            method: Guard::NAME,
-            settings: self.settings.clone(),
-            found: self.weight,
-            classes: self.classes().clone(),
-            parameters: Parameters::new(),
+    fn with_classes(&self, classes: &TextClassifier) -> Result<Box<dyn Classifier>> {
+        let (settings, inner) = (self.settings.clone(), self.inner.with_classes(classes)?);
+        Ok(Box::new(Self { settings, inner, weight: self.weight }))
+    }
+}
+
+impl Open for FittedGuard {
+    const KIND: &'static str = Guard::NAME;
+
+    fn open(saved: &Saved, opening: &Opening<'_>) -> Result<Self> {
+        let weight: f64 = saved.json("found")?;
+        if !(0.0..=1.0).contains(&weight) {
+            return Err(saved.malformed("metadata `found`", "a share in 0..=1", weight));
         }
-        .write_with(vec![(INNER, inner)], path)
+        let inner = super::open_within(&saved.section(INNER)?, opening)?;
+        Ok(Self { settings: saved.json("settings")?, weight, inner })
     }
 }

@@ -2,11 +2,11 @@ use burn::tensor::{Device, Tensor, activation};
 use faer::Side;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Method, Progress, Run, check_fit, choice::Choice, dense::unit_rows, fitted_linear::FittedLinear,
-    linear_head::LinearHead, trainer::scalar,
-};
-use crate::{Error, FeatureSet, Result, Support, TextClassifier, features::normalise};
+use crate::choose::Choice;
+use crate::error::{Error, Result};
+use crate::features::{FeatureSet, Support, TextClassifier, normalise};
+use crate::model::{FittedLinear, LinearHead, Settings};
+use crate::train::{Method, Progress, Run, scalar};
 
 /// What the initial weight of the text is, in units of the mean cosine of a class's images with its text.
 const INITIAL_ALPHA: f64 = 250.0;
@@ -33,7 +33,7 @@ const INITIAL_ALPHA: f64 = 250.0;
 /// # Examples
 /// ```
 /// use burn::tensor::Device;
-/// use clip_adapter::{FeatureFile, Fitted, Method, ZeroShot, methods::LpPlusPlus};
+/// use clip_adapter::{Classifier, FeatureFile, Method, ZeroShot, methods::LpPlusPlus};
 ///
 /// let (file, device) = (FeatureFile::synthetic(0)?, Device::flex());
 /// let (support, test) = (file.support(16, 1)?, file.test_set("test")?);
@@ -105,9 +105,8 @@ impl LpPlusPlus {
         if !loss.is_finite() {
             return Err(Error::Diverged { epoch: iteration, loss });
         }
-        let (epochs, done) = (self.iterations, iteration as f64 / self.iterations as f64);
-        let progress =
-            Progress { stage: "image and text weights".into(), epoch: iteration, epochs, loss, done };
+        let epochs = self.iterations;
+        let progress = Progress::new("image and text weights", iteration, epochs, loss);
         if run.report(&progress).is_break() {
             return Err(Error::Cancelled { epoch: iteration, epochs, checkpoint: None });
         }
@@ -176,7 +175,7 @@ struct Steps {
 
 impl Steps {
     fn of(set: &FeatureSet, classes: &TextClassifier) -> Result<Self> {
-        let images = unit_rows(set.embeddings());
+        let images = set.embeddings().unit_rows();
         let (shots, dim) = (images.nrows(), images.ncols());
         // F^T F and F F^T have the same largest eigenvalue.
         let gram = if dim < shots { images.transpose() * &images } else { &images * images.transpose() };
@@ -185,7 +184,7 @@ impl Steps {
             .map_err(|error| Error::execution("bounding a curvature", format!("{error:?}")))?;
         let largest = eigenvalues.into_iter().fold(0.0, f64::max);
 
-        let cosines = &images * unit_rows(classes.weights()).transpose(); // [shots, classes]
+        let cosines = &images * classes.weights().unit_rows().transpose(); // [shots, classes]
         let square = |class: usize| (0..shots).map(|row| cosines[(row, class)].powi(2)).sum::<f64>();
         let steepest = (0..cosines.ncols()).map(square).fold(0.0, f64::max);
         let counts = set.class_counts();
@@ -217,8 +216,11 @@ impl FittedLpPlusPlus {
     }
 }
 
-impl Method for LpPlusPlus {
+impl Settings for LpPlusPlus {
     const NAME: &'static str = "lp-plus-plus";
+}
+
+impl Method for LpPlusPlus {
     type Fitted = FittedLpPlusPlus;
 
     fn fit_with(
@@ -227,7 +229,7 @@ impl Method for LpPlusPlus {
         classes: &TextClassifier,
         run: &mut Run<'_>,
     ) -> Result<FittedLpPlusPlus> {
-        check_fit(support, classes)?;
+        support.check(classes)?;
         self.validate()?;
         let problem = Problem::new(support.set(), classes, run.device())?;
         let (iteration, iterate) = self.descend(&problem, support, run)?;
@@ -235,6 +237,6 @@ impl Method for LpPlusPlus {
         let weight = weight.map_err(|error| Error::execution("reading weights", error))?;
         let bias = vec![0.0; classes.class_names().len()];
         let head = LinearHead::new(classes, weight, bias, run.device());
-        Ok(FittedLpPlusPlus::new(*self, Kept { iteration }, head))
+        Ok(FittedLpPlusPlus::of(*self, Kept { iteration }, head))
     }
 }

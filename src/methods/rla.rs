@@ -1,24 +1,12 @@
-use std::path::Path;
-
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Fitted, Method, Run, check_fit,
-    matrix::{MatrixFit, on_host},
-    optimiser::Optimiser,
-    range::{not_negative, positive},
-    schedule::Schedule,
-    trainer::{Examples, Trainer},
-};
-use crate::{
-    Fingerprint, Result, Support, TextClassifier,
-    adapter::{
-        AdapterFile, cross_entropy_slope,
-        parameters::{Parameter, Parameters},
-    },
-    features::{contrastive_logits, normalise, normalise_slope, norms},
-};
+use crate::adapter::cross_entropy_slope;
+use crate::error::{Result, not_negative, positive};
+use crate::features::{Support, TextClassifier, contrastive_logits, normalise, normalise_slope, norms};
+use crate::fingerprint::Fingerprint;
+use crate::model::{Classifier, FeatureMap, Model, Open, Opening, Saved, Section, Settings, places};
+use crate::train::{Examples, MatrixFit, Method, Optimiser, Run, Schedule, Trainer, on_host};
 
 /// The name of its tensor in a file, as PyTorch has a linear layer's.
 const WEIGHT: &str = "adapter.weight";
@@ -41,7 +29,7 @@ const WEIGHT: &str = "adapter.weight";
 /// # Examples
 /// ```
 /// use burn::tensor::Device;
-/// use clip_adapter::{FeatureFile, Fitted, Method, ZeroShot, methods::Rla};
+/// use clip_adapter::{Classifier, FeatureFile, Method, ZeroShot, methods::Rla};
 ///
 /// let (file, device) = (FeatureFile::synthetic(0)?, Device::flex());
 /// let (support, test) = (file.support(16, 1)?, file.test_set("test")?);
@@ -82,10 +70,8 @@ impl Rla {
 
     fn trainer(&self) -> Trainer {
         Trainer {
-            schedule: Schedule::smooth(self.learning_rate, self.steps), // an epoch is one step
-            batch_size: 0,
+            schedule: Schedule::cosine(self.learning_rate, self.steps), // an epoch is one step
             optimiser: Optimiser::Adam { epsilon: self.epsilon },
-            seed: 0,
         }
     }
 }
@@ -142,39 +128,17 @@ impl FittedRla {
     pub fn lambda(&self) -> f64 {
         self.lambda
     }
+}
 
-    /// Adapted image features `normalise(f M)`.
-    ///
-    /// # Shapes
-    /// - `images`: `[batch, dim]` on its device, of any length
-    /// - returns: `[batch, dim]`, unit rows
-    ///
-    /// # Panics
-    /// If the width of `images` is not the adapter's.
-    pub fn adapt(&self, images: Tensor<2>) -> Tensor<2> {
-        normalise(images.matmul(self.adapter.clone().transpose()))
-    }
-
-    /// Opens a file that [`save`](Fitted::save) wrote, for features that `expected` names.
-    ///
-    /// # Errors
-    /// As [`FittedClipAdapter::load`](crate::FittedClipAdapter::load).
-    pub fn load(path: impl AsRef<Path>, expected: &Fingerprint, device: &Device) -> Result<Self> {
-        let (file, archive) = AdapterFile::<Rla, f64>::read(path.as_ref(), Rla::NAME, expected)?;
-        file.expect_names(&[WEIGHT], &archive)?;
-        let dim = Some(file.classes.dim());
-        let device = device.clone().without_autodiff();
-        let adapter = file.tensor(WEIGHT, [dim, dim], &archive, &device)?;
-        Ok(Self::new(file.settings, file.found, file.classes, adapter))
-    }
+impl Settings for Rla {
+    const NAME: &'static str = "rla";
 }
 
 impl Method for Rla {
-    const NAME: &'static str = "rla";
     type Fitted = FittedRla;
 
     fn fit_with(&self, support: &Support, classes: &TextClassifier, run: &mut Run<'_>) -> Result<FittedRla> {
-        check_fit(support, classes)?;
+        support.check(classes)?;
         self.validate()?;
         let loss = Loss {
             classes: classes.tensor(run.device()),
@@ -182,43 +146,80 @@ impl Method for Rla {
             lambda: self.lambda.unwrap_or(1.0 / support.set().shots_a_class()),
             scale: classes.logit_scale(),
         };
-        let examples = Examples::unit(support.set(), run.device());
+        let batches = Examples::unit(support.set(), run.device()).shuffled(0, 0);
         let slope =
-            |matrix: Tensor<2>, images: Tensor<2>, targets: Tensor<2>| loss.slope(matrix, images, targets);
+            |matrix: Tensor<2>, [batch]: [Examples; 1]| loss.slope(matrix, batch.images, batch.targets);
         let fit = MatrixFit { method: self, support, classes, trainer: self.trainer() };
-        let matrix = fit.run(loss.identity.clone(), &examples, slope, run)?;
+        let matrix = fit.run(loss.identity.clone(), &batches, slope, run)?;
         let adapter = Tensor::from_data(on_host(matrix.transpose())?, run.device());
         Ok(FittedRla::new(*self, loss.lambda, classes.clone(), adapter))
     }
 }
 
-impl Fitted for FittedRla {
-    fn classes(&self) -> &TextClassifier {
-        &self.classes
+impl Model for FittedRla {
+    fn kind(&self) -> &'static str {
+        Rla::NAME
+    }
+
+    fn fingerprint(&self) -> Fingerprint {
+        self.classes.fingerprint()
     }
 
     fn device(&self) -> &Device {
         &self.device
     }
 
-    fn logits(&self, images: Tensor<2>) -> Tensor<2> {
-        let scale = self.classes.logit_scale();
-        contrastive_logits(self.adapt(images), self.class_weights.clone(), scale)
-    }
-
     fn chosen(&self) -> serde_json::Value {
         serde_json::json!({ "lambda": self.lambda })
     }
 
-    fn save(&self, path: &Path) -> Result<()> {
-        AdapterFile {
-            method: Rla::NAME,
-            settings: self.settings,
-            found: self.lambda,
-            classes: self.classes.clone(),
-            parameters: Parameters::from([(WEIGHT.to_owned(), Parameter::of(&self.adapter)?)]),
-        }
-        .write(path)
+    fn write(&self, into: &mut Section<'_, '_>) -> Result<()> {
+        into.classes(&self.classes);
+        into.settings(&self.settings, &self.lambda);
+        into.tensor(WEIGHT, &self.adapter)
+    }
+}
+
+impl FeatureMap for FittedRla {
+    /// `normalise(f M)`.
+    fn images(&self, images: Tensor<2>) -> Tensor<2> {
+        normalise(images.matmul(self.adapter.clone().transpose()))
+    }
+
+    fn texts(&self, texts: Tensor<2>) -> Tensor<2> {
+        normalise(texts)
+    }
+}
+
+impl Classifier for FittedRla {
+    fn classes(&self) -> &TextClassifier {
+        &self.classes
+    }
+
+    fn logits(&self, images: Tensor<2>) -> Tensor<2> {
+        let scale = self.classes.logit_scale();
+        contrastive_logits(self.images(images), self.class_weights.clone(), scale)
+    }
+
+    fn to_device(&self, device: &Device) -> Result<Box<dyn Classifier>> {
+        let adapter = Tensor::from_data(on_host(self.adapter.clone())?, &device.clone().without_autodiff());
+        Ok(Box::new(Self::new(self.settings, self.lambda, self.classes.clone(), adapter)))
+    }
+
+    fn with_classes(&self, classes: &TextClassifier) -> Result<Box<dyn Classifier>> {
+        places(&self.classes, classes)?;
+        Ok(Box::new(Self::new(self.settings, self.lambda, classes.clone(), self.adapter.clone())))
+    }
+}
+
+impl Open for FittedRla {
+    const KIND: &'static str = Rla::NAME;
+
+    fn open(saved: &Saved, opening: &Opening<'_>) -> Result<Self> {
+        let classes = saved.classes()?;
+        let dim = Some(classes.dim());
+        let adapter = saved.tensor(WEIGHT, [dim, dim], opening.device())?;
+        Ok(Self::new(saved.json("settings")?, saved.json("found")?, classes.clone(), adapter))
     }
 }
 

@@ -1,14 +1,11 @@
 use faer::Mat;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Method, Run, check_fit,
-    dense::{row_major, unit_rows},
-    fitted_linear::FittedLinear,
-    linear_head::LinearHead,
-    range,
-};
-use crate::{FeatureSet, Result, Support, TextClassifier};
+use crate::error::{Result, positive};
+use crate::features::{FeatureSet, Support, TextClassifier};
+use crate::model::{FittedLinear, LinearHead, Settings};
+use crate::numerics::row_major;
+use crate::train::{Method, Run};
 
 /// SS-Text: every class weight is its text moved towards its images, the further the more of them there are.
 ///
@@ -29,7 +26,7 @@ use crate::{FeatureSet, Result, Support, TextClassifier};
 /// # Examples
 /// ```
 /// use burn::tensor::Device;
-/// use clip_adapter::{FeatureFile, Fitted, Method, ZeroShot, methods::SsText};
+/// use clip_adapter::{Classifier, FeatureFile, Method, ZeroShot, methods::SsText};
 ///
 /// let (file, device) = (FeatureFile::synthetic(0)?, Device::flex());
 /// let (support, test) = (file.support(4, 1)?, file.test_set("test")?);
@@ -57,15 +54,15 @@ impl SsText {
     /// # Errors
     /// [`Error::Setting`](crate::Error::Setting) for the first one outside.
     pub fn validate(&self) -> Result<()> {
-        range::positive("tau", self.tau)
+        positive("tau", self.tau)
     }
 
     /// `s normalise(w_c)` of every class: `[classes, dim]`.
     fn weights(&self, set: &FeatureSet, classes: &TextClassifier) -> Mat<f64> {
-        let images = unit_rows(set.embeddings()); // [shots, dim]
+        let images = set.embeddings().unit_rows(); // [shots, dim]
         let (counts, weighed) = (set.class_counts(), set.image_weights());
         let present = counts.iter().filter(|&&count| count > 0).count();
-        let mut weights = unit_rows(classes.weights()); // [classes, dim]
+        let mut weights = classes.weights().unit_rows(); // [classes, dim]
         for (row, &class) in set.labels().iter().enumerate() {
             let share = match set.is_balanced() {
                 false => counts[class] as f64 / set.len() as f64, // 1 / (N lambda_c)
@@ -89,20 +86,12 @@ impl SsText {
 /// The class weights of an [`SsText`].
 pub type FittedSsText = FittedLinear<SsText>;
 
-impl FittedSsText {
-    /// The same model for a longer list of classes, in any order. The new ones are known by their text alone,
-    /// as if the shots had been fitted with all classes from the beginning.
-    ///
-    /// # Errors
-    /// [`Error::Fingerprint`](crate::Error::Fingerprint) if `classes` are of another backbone, [`Error::Dim`](crate::Error::Dim) if they have another
-    /// width, and [`Error::Data`](crate::Error::Data) if one of the present classes is not among them.
-    pub fn with_classes(&self, classes: &TextClassifier) -> Result<Self> {
-        Ok(Self::new(*self.settings(), (), self.head.with_classes(classes)?))
-    }
+impl Settings for SsText {
+    const NAME: &'static str = "ss-text";
+    const BY_TEXT: bool = true;
 }
 
 impl Method for SsText {
-    const NAME: &'static str = "ss-text";
     type Fitted = FittedSsText;
 
     fn fit_with(
@@ -111,11 +100,11 @@ impl Method for SsText {
         classes: &TextClassifier,
         run: &mut Run<'_>,
     ) -> Result<FittedSsText> {
-        check_fit(support, classes)?;
+        support.check(classes)?;
         self.validate()?;
         let weights = self.weights(support.set(), classes);
         let bias = vec![0.0; weights.nrows()];
         let head = LinearHead::new(classes, row_major(&weights), bias, run.device());
-        Ok(FittedSsText::new(*self, (), head))
+        Ok(FittedSsText::of(*self, (), head))
     }
 }

@@ -1,17 +1,10 @@
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Method, Run, check_fit,
-    fitted_linear::FittedLinear,
-    linear_head::LinearHead,
-    matrix::{MatrixFit, unit_linear_slope},
-    optimiser::Optimiser,
-    range::{not_negative, positive},
-    schedule::Schedule,
-    trainer::{Examples, Trainer},
-};
-use crate::{Result, Support, TextClassifier, features::normalise};
+use crate::error::{Result, not_negative, positive};
+use crate::features::{Support, TextClassifier, normalise};
+use crate::model::{FittedLinear, LinearHead, Settings};
+use crate::train::{Examples, MatrixFit, Method, Optimiser, Run, Schedule, Trainer, unit_linear_slope};
 
 /// TaskRes: a trained residual on the text classifier, which itself stays as it is.
 ///
@@ -35,7 +28,7 @@ use crate::{Result, Support, TextClassifier, features::normalise};
 /// # Examples
 /// ```
 /// use burn::tensor::Device;
-/// use clip_adapter::{FeatureFile, Fitted, Method, ZeroShot, methods::TaskRes};
+/// use clip_adapter::{Classifier, FeatureFile, Method, ZeroShot, methods::TaskRes};
 ///
 /// let (file, device) = (FeatureFile::synthetic(0)?, Device::flex());
 /// let (support, test) = (file.support(16, 1)?, file.test_set("test")?);
@@ -81,16 +74,8 @@ impl TaskRes {
     fn trainer(&self, shots: f64) -> Trainer {
         let epochs = self.epochs.unwrap_or(if shots <= 4.0 { 100 } else { 200 });
         Trainer {
-            schedule: Schedule {
-                rate: self.learning_rate,
-                warmup_rate: 0.0,
-                warmup_epochs: 0,
-                epochs,
-                smooth: false,
-            },
-            batch_size: self.batch_size,
+            schedule: Schedule { smooth: false, ..Schedule::cosine(self.learning_rate, epochs) },
             optimiser: Optimiser::Adam { epsilon: Optimiser::EPSILON },
-            seed: self.seed,
         }
     }
 }
@@ -98,8 +83,12 @@ impl TaskRes {
 /// The class weights of a [`TaskRes`].
 pub type FittedTaskRes = FittedLinear<TaskRes>;
 
-impl Method for TaskRes {
+impl Settings for TaskRes {
     const NAME: &'static str = "task-res";
+    const BY_TEXT: bool = true;
+}
+
+impl Method for TaskRes {
     type Fitted = FittedTaskRes;
 
     fn fit_with(
@@ -108,20 +97,20 @@ impl Method for TaskRes {
         classes: &TextClassifier,
         run: &mut Run<'_>,
     ) -> Result<FittedTaskRes> {
-        check_fit(support, classes)?;
+        support.check(classes)?;
         self.validate()?;
         let scale = classes.logit_scale();
         let text = classes.tensor(run.device()).mul_scalar(self.norm);
         let weights = |residual: Tensor<2>| text.clone() + residual.mul_scalar(self.alpha);
-        let slope = |residual: Tensor<2>, images: Tensor<2>, targets: Tensor<2>| {
-            let (loss, d_weights) = unit_linear_slope(weights(residual), images, targets, scale);
+        let slope = |residual: Tensor<2>, [batch]: [Examples; 1]| {
+            let (loss, d_weights) = unit_linear_slope(weights(residual), batch, scale);
             (loss, d_weights.mul_scalar(self.alpha))
         };
-        let examples = Examples::unit(support.set(), run.device());
+        let batches = Examples::unit(support.set(), run.device()).shuffled(self.batch_size, self.seed);
         let trainer = self.trainer(support.set().shots_a_class());
         let fit = MatrixFit { method: self, support, classes, trainer };
-        let residual = fit.run(text.zeros_like(), &examples, slope, run)?;
+        let residual = fit.run(text.zeros_like(), &batches, slope, run)?;
         let head = LinearHead::without_bias(classes, normalise(weights(residual)).mul_scalar(scale))?;
-        Ok(FittedTaskRes::new(*self, (), head))
+        Ok(FittedTaskRes::of(*self, (), head))
     }
 }

@@ -1,15 +1,11 @@
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Fitted, Method, Run, check_fit,
-    extension::places,
-    fitted_kernel::{FittedKernel, InForce},
-    kernel_head::KernelHead,
-    range,
-    tip_grid::{Steps, TipGrid},
-};
-use crate::{FeatureSet, Result, Support, TextClassifier, features::normalise};
+use crate::choose::{Steps, TipGrid};
+use crate::error::{Result, not_negative, positive};
+use crate::features::{FeatureSet, Support, TextClassifier, normalise};
+use crate::model::{Classifier, FittedKernel, InForce, KernelHead, Settings};
+use crate::train::{Method, Run};
 
 /// Tip-Adapter: the shots as a cache that is looked up by likeness, without training.
 ///
@@ -29,7 +25,7 @@ use crate::{FeatureSet, Result, Support, TextClassifier, features::normalise};
 /// # Examples
 /// ```
 /// use burn::tensor::Device;
-/// use clip_adapter::{FeatureFile, Fitted, Method, ZeroShot, methods::TipAdapter};
+/// use clip_adapter::{Classifier, FeatureFile, Method, ZeroShot, methods::TipAdapter};
 ///
 /// let (file, device) = (FeatureFile::synthetic(0)?, Device::flex());
 /// let (support, test) = (file.support(16, 1)?, file.test_set("test")?);
@@ -60,8 +56,8 @@ impl TipAdapter {
     /// # Errors
     /// [`Error::Setting`](crate::Error::Setting) for the first one outside.
     pub fn validate(&self) -> Result<()> {
-        range::not_negative("alpha", self.alpha)?;
-        range::positive("beta", self.beta)
+        not_negative("alpha", self.alpha)?;
+        positive("beta", self.beta)
     }
 
     /// The best of the grid on `validation`. What the images have in common with the shots is computed once.
@@ -97,8 +93,7 @@ impl FittedTipAdapter {
     ///
     /// # Examples
     /// ```
-    /// use burn::tensor::Device;
-    /// use clip_adapter::{FeatureFile, Method, methods::TipAdapter};
+    /// use clip_adapter::prelude::*;
     ///
     /// let file = FeatureFile::synthetic(0)?;
     /// let model = TipAdapter::default().fit(&file.support(2, 1)?, file.classifier(), &Device::flex())?;
@@ -106,34 +101,20 @@ impl FittedTipAdapter {
     /// # Ok::<(), clip_adapter::Error>(())
     /// ```
     pub fn with_more(&self, support: &Support) -> Result<Self> {
-        check_fit(support, self.classes())?;
-        let (keys, values) = cache(support.set(), self.device());
+        support.check(self.classes())?;
+        let (keys, values) = cache(support.set(), self.head.device());
         let keys = Tensor::cat(vec![self.head.keys(), keys], 0);
         let values = Tensor::cat(vec![self.head.values(), values], 0);
-        Ok(self.with_cache(self.classes(), keys, values))
+        let head = KernelHead::new(self.classes(), keys, values, self.head.weight, self.head.beta);
+        Ok(Self::new(*self.settings(), self.found, head))
     }
 
-    /// The same model for a longer list of classes, in any order. The new ones are known by their text alone
-    /// until [`with_more`](Self::with_more) brings images of them.
+    /// [`Classifier::with_classes`]; [`with_more`](Self::with_more) then brings images of the new ones.
     ///
     /// # Errors
-    /// [`Error::Fingerprint`](crate::Error::Fingerprint) if `classes` are of another backbone, [`Error::Dim`](crate::Error::Dim) if they have another
-    /// width, and [`Error::Data`](crate::Error::Data) if one of the present classes is not among them.
+    /// As [`Classifier::with_classes`].
     pub fn with_classes(&self, classes: &TextClassifier) -> Result<Self> {
-        let places = places(self.classes(), classes)?;
-        // A new class takes the column behind the last one, which holds zeros.
-        let behind = self.classes().class_names().len();
-        let columns: Vec<i64> = places.iter().map(|place| place.unwrap_or(behind) as i64).collect();
-        let columns = TensorData::new(columns, [places.len()]);
-        let columns = Tensor::<1, Int>::from_data(columns, self.device());
-        let zeros = Tensor::zeros([self.shots(), 1], self.device());
-        let values = Tensor::cat(vec![self.head.values(), zeros], 1).select(1, columns);
-        Ok(self.with_cache(classes, self.head.keys(), values))
-    }
-
-    fn with_cache(&self, classes: &TextClassifier, keys: Tensor<2>, values: Tensor<2>) -> Self {
-        let head = KernelHead::new(classes, keys, values, self.head.weight, self.head.beta);
-        Self::new(*self.settings(), self.found, head)
+        Ok(Self::new(*self.settings(), self.found, self.head.with_classes(classes)?))
     }
 }
 
@@ -149,8 +130,11 @@ pub(super) fn cache(set: &FeatureSet, device: &Device) -> (Tensor<2>, Tensor<2>)
     (set.embeddings().normalised().tensor(device), set.targets(0.0, device))
 }
 
-impl Method for TipAdapter {
+impl Settings for TipAdapter {
     const NAME: &'static str = "tip-adapter";
+}
+
+impl Method for TipAdapter {
     type Fitted = FittedTipAdapter;
 
     fn fit_with(
@@ -159,7 +143,7 @@ impl Method for TipAdapter {
         classes: &TextClassifier,
         run: &mut Run<'_>,
     ) -> Result<FittedTipAdapter> {
-        check_fit(support, classes)?;
+        support.check(classes)?;
         self.validate()?;
         let (keys, values) = cache(support.set(), run.device());
         let mut head = KernelHead::new(classes, keys, values, self.alpha, self.beta);

@@ -1,18 +1,12 @@
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Method, Run, TipAdapter, check_fit,
-    fitted_kernel::FittedKernel,
-    kernel_head::KernelHead,
-    matrix::MatrixFit,
-    optimiser::Optimiser,
-    range::{not_negative, positive},
-    schedule::Schedule,
-    tip_adapter::cache,
-    trainer::{Examples, Trainer},
-};
-use crate::{Result, Support, TextClassifier};
+use super::TipAdapter;
+use super::tip_adapter::cache;
+use crate::error::{Result, not_negative, positive};
+use crate::features::{Support, TextClassifier};
+use crate::model::{FittedKernel, KernelHead, Settings};
+use crate::train::{Examples, MatrixFit, Method, Optimiser, Run, Schedule, Trainer};
 
 /// Tip-Adapter-F: Tip-Adapter with keys that are trained.
 ///
@@ -37,7 +31,7 @@ use crate::{Result, Support, TextClassifier};
 /// # Examples
 /// ```
 /// use burn::tensor::Device;
-/// use clip_adapter::{FeatureFile, Fitted, Method, ZeroShot, methods::TipAdapterF};
+/// use clip_adapter::{Classifier, FeatureFile, Method, ZeroShot, methods::TipAdapterF};
 ///
 /// let (file, device) = (FeatureFile::synthetic(0)?, Device::flex());
 /// let (support, test) = (file.support(16, 1)?, file.test_set("test")?);
@@ -98,10 +92,8 @@ impl TipAdapterF {
 
     fn trainer(&self) -> Trainer {
         Trainer {
-            schedule: Schedule::smooth(self.learning_rate, self.epochs),
-            batch_size: self.batch_size,
+            schedule: Schedule::cosine(self.learning_rate, self.epochs),
             optimiser: Optimiser::AdamW { epsilon: self.epsilon, weight_decay: self.weight_decay },
-            seed: self.seed,
         }
     }
 }
@@ -116,8 +108,11 @@ impl FittedTipAdapterF {
     }
 }
 
-impl Method for TipAdapterF {
+impl Settings for TipAdapterF {
     const NAME: &'static str = "tip-adapter-f";
+}
+
+impl Method for TipAdapterF {
     type Fitted = FittedTipAdapterF;
 
     fn fit_with(
@@ -126,15 +121,16 @@ impl Method for TipAdapterF {
         classes: &TextClassifier,
         run: &mut Run<'_>,
     ) -> Result<FittedTipAdapterF> {
-        check_fit(support, classes)?;
+        support.check(classes)?;
         self.validate()?;
         let (images, targets) = cache(support.set(), run.device());
         let mut head = KernelHead::new(classes, images.clone(), targets.clone(), self.alpha, self.beta);
-        let slope = |keys: Tensor<2>, images: Tensor<2>, targets: Tensor<2>| {
-            head.with_keys(keys).keys_slope(images, targets)
+        let slope = |keys: Tensor<2>, [batch]: [Examples; 1]| {
+            head.with_keys(keys).keys_slope(batch.images, batch.targets)
         };
         let fit = MatrixFit { method: self, support, classes, trainer: self.trainer() };
-        let keys = fit.run(images.clone(), &Examples { images, targets }, slope, run)?;
+        let batches = Examples { images: images.clone(), targets }.shuffled(self.batch_size, self.seed);
+        let keys = fit.run(images, &batches, slope, run)?;
         head = head.with_keys(keys);
         let given = TipAdapter { alpha: self.alpha, beta: self.beta };
         let found =

@@ -1,13 +1,11 @@
-use std::path::Path;
-
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::{Fitted, Method, Run, check_fit};
-use crate::{
-    Fingerprint, Result, Support, TextClassifier,
-    adapter::{AdapterFile, parameters::Parameters},
-};
+use crate::error::Result;
+use crate::features::{Support, TextClassifier};
+use crate::fingerprint::Fingerprint;
+use crate::model::{Classifier, Model, Open, Opening, Saved, Section, Settings, places};
+use crate::train::{Method, Run};
 
 /// CLIP as it is: `logits = s f W^T`. It learns nothing and is what every method is compared with.
 ///
@@ -23,19 +21,11 @@ pub struct FittedZeroShot {
     device: Device,
 }
 
-impl FittedZeroShot {
-    /// Opens a file that [`save`](Fitted::save) wrote, for features that `expected` names.
-    ///
-    /// # Errors
-    /// As [`FittedClipAdapter::load`](crate::FittedClipAdapter::load).
-    pub fn load(path: impl AsRef<Path>, expected: &Fingerprint, device: &Device) -> Result<Self> {
-        let (file, _) = AdapterFile::<ZeroShot, ()>::read(path.as_ref(), ZeroShot::NAME, expected)?;
-        Ok(Self { classes: file.classes, device: device.clone().without_autodiff() })
-    }
+impl Settings for ZeroShot {
+    const NAME: &'static str = "zero-shot";
 }
 
 impl Method for ZeroShot {
-    const NAME: &'static str = "zero-shot";
     type Fitted = FittedZeroShot;
 
     fn fit_with(
@@ -44,27 +34,54 @@ impl Method for ZeroShot {
         classes: &TextClassifier,
         run: &mut Run<'_>,
     ) -> Result<FittedZeroShot> {
-        check_fit(support, classes)?;
+        support.check(classes)?;
         Ok(FittedZeroShot { classes: classes.clone(), device: run.device().clone() })
     }
 }
 
-impl Fitted for FittedZeroShot {
-    fn classes(&self) -> &TextClassifier {
-        &self.classes
+impl Model for FittedZeroShot {
+    fn kind(&self) -> &'static str {
+        ZeroShot::NAME
+    }
+
+    fn fingerprint(&self) -> Fingerprint {
+        self.classes.fingerprint()
     }
 
     fn device(&self) -> &Device {
         &self.device
     }
 
+    fn write(&self, into: &mut Section<'_, '_>) -> Result<()> {
+        into.classes(&self.classes);
+        into.settings(&ZeroShot {}, &());
+        Ok(())
+    }
+}
+
+impl Classifier for FittedZeroShot {
+    fn classes(&self) -> &TextClassifier {
+        &self.classes
+    }
+
     fn logits(&self, images: Tensor<2>) -> Tensor<2> {
         self.classes.logits(images)
     }
 
-    fn save(&self, path: &Path) -> Result<()> {
-        let (classes, parameters) = (self.classes.clone(), Parameters::new());
-        AdapterFile { method: ZeroShot::NAME, settings: ZeroShot {}, found: (), classes, parameters }
-            .write(path)
+    fn to_device(&self, device: &Device) -> Result<Box<dyn Classifier>> {
+        Ok(Box::new(Self { device: device.clone().without_autodiff(), ..self.clone() }))
+    }
+
+    fn with_classes(&self, classes: &TextClassifier) -> Result<Box<dyn Classifier>> {
+        places(&self.classes, classes)?;
+        Ok(Box::new(Self { classes: classes.clone(), ..self.clone() }))
+    }
+}
+
+impl Open for FittedZeroShot {
+    const KIND: &'static str = ZeroShot::NAME;
+
+    fn open(saved: &Saved, opening: &Opening<'_>) -> Result<Self> {
+        Ok(Self { classes: saved.classes()?.clone(), device: opening.device().clone() })
     }
 }

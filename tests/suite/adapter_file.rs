@@ -4,8 +4,9 @@ use std::fs;
 
 use burn::tensor::Device;
 use clip_adapter::{
-    ClipAdapter, Error, FeatureFile, Fingerprint, Fitted, FittedClipAdapter, Method, ZeroShot,
+    Classifier, ClipAdapter, Error, FeatureFile, Fingerprint, FittedClipAdapter, Method, ZeroShot,
     methods::{Branches, FittedZeroShot, Ratio},
+    model::{Model, Open},
 };
 use safetensors::SafeTensors;
 

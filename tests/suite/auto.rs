@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use burn::tensor::Device;
 use clip_adapter::{
-    AutoAdapter, Error, FeatureFile, FeatureSet, Fitted, Gda, Method, ProKeR, SsText, Support,
-    TextClassifier, TipAdapter, ZeroShot, features::Embeddings, methods,
+    AutoAdapter, Classifier, Error, FeatureFile, FeatureSet, Gda, Method, ProKeR, SsText, Support,
+    TextClassifier, TipAdapter, ZeroShot, features::Embeddings, methods, model::Model, train::Registry,
 };
 
 use crate::shared::{DATASETS, features, folder};
@@ -367,7 +367,7 @@ fn a_members_setting_is_named_with_it() {
     let error = method.fit(&file.support(2, 1).unwrap(), file.classifier(), &Device::flex()).unwrap_err();
     assert!(matches!(&error, Error::Setting { name, .. } if name == "proker.beta"), "{error}");
     let settings = serde_json::json!({ "gda": { "text_shots": 2.0 }, "most_shots": 100 });
-    let method = methods::by_name("auto", settings.as_object().unwrap()).unwrap();
+    let method = Registry::builtin().method("auto", settings.as_object().unwrap()).unwrap();
     assert_eq!(method.settings()["gda"], serde_json::json!({ "alpha": null, "text_shots": 2.0 }));
     assert_eq!(method.settings()["proker"]["beta"], 5.0);
 }

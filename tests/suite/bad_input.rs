@@ -4,7 +4,7 @@ use std::{collections::HashMap, fs, path::Path};
 
 use burn::tensor::Device;
 use clip_adapter::{
-    ClipAdapter, Error, FeatureFile, FeatureSet, Fitted, Method, Support, TextClassifier,
+    Classifier, ClipAdapter, Error, FeatureFile, FeatureSet, Method, Support, TextClassifier,
     features::Embeddings,
 };
 use safetensors::{Dtype, tensor::TensorView};

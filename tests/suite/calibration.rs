@@ -2,7 +2,7 @@
 
 use burn::tensor::Device;
 use clip_adapter::{
-    Error, Fitted, Gda, Method, ZeroShot,
+    Classifier, Error, Gda, Method, ZeroShot,
     evaluate::{Conformal, Logits, Reject, RiskCoverage, Scores, TemperatureScaling, scale_to_zero_shot},
 };
 use rand::{SeedableRng, seq::SliceRandom};

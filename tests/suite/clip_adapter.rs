@@ -4,8 +4,8 @@ use std::{cell::RefCell, ops::ControlFlow};
 
 use burn::tensor::{Device, Tensor};
 use clip_adapter::{
-    Activation, ClipAdapter, Error, FeatureFile, FeatureSet, Fitted, FittedClipAdapter, Method, Run, Support,
-    TextClassifier, ZeroShot,
+    Activation, Classifier, ClipAdapter, Error, FeatureFile, FeatureSet, FittedClipAdapter, Method, Run,
+    Support, TextClassifier, ZeroShot,
     features::Embeddings,
     methods::{Branches, Ratio},
 };
@@ -14,7 +14,7 @@ fn file() -> FeatureFile {
     FeatureFile::synthetic(0).unwrap()
 }
 
-fn logits(model: &impl Fitted, file: &FeatureFile) -> Vec<f32> {
+fn logits(model: &impl Classifier, file: &FeatureFile) -> Vec<f32> {
     let images = file.split("test").unwrap().embeddings().tensor(model.device());
     model.logits(images).try_to_vec_as::<f32>().unwrap()
 }

@@ -5,10 +5,8 @@ use std::{fs, path::Path};
 
 use burn::tensor::Device;
 use clip_adapter::{
-    Error, FeatureFile, FeatureSet, Run, Support, TextClassifier,
-    evaluate::Scores,
-    features::Embeddings,
-    methods::{self, NAMES},
+    Error, FeatureFile, FeatureSet, Run, Support, TextClassifier, evaluate::Scores, features::Embeddings,
+    train::Registry,
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -45,7 +43,7 @@ fn quick_of_many(name: &str) -> Value {
 fn every_method(case: &str, file: &FeatureFile, support: &Support, settings: fn(&str) -> Value) {
     let test = file.split("test").unwrap();
     let accuracy = |name: &str| {
-        let method = methods::by_name(name, settings(name).as_object().unwrap()).unwrap();
+        let method = Registry::builtin().method(name, settings(name).as_object().unwrap()).unwrap();
         let fitted = method.fit_any(support, file.classifier(), &mut Run::new(&Device::flex()));
         let model = fitted.unwrap_or_else(|error| panic!("{case}, {name}: {error}"));
         let logits = model.score(test.embeddings()).unwrap_or_else(|error| panic!("{case}, {name}: {error}"));
@@ -53,7 +51,7 @@ fn every_method(case: &str, file: &FeatureFile, support: &Support, settings: fn(
         Scores::new(&logits, test.labels()).unwrap().accuracy()
     };
     let before = accuracy("zero-shot");
-    for name in NAMES {
+    for name in Registry::builtin().names() {
         let after = accuracy(name);
         println!("{case}, {name}: {after:.2}, zero-shot {before:.2}");
         assert!(after >= before - SLACK, "{case}, {name}: {after:.2}, zero-shot {before:.2}");

@@ -12,8 +12,8 @@ use std::{
 use burn::tensor::Device;
 use clip_adapter::{
     ClipBackbone, Error, FeatureFile, FeatureSet, Prompts,
-    features::{Broken, ExtractOptions, Extracted, Store, extract_on, fill_store, merge},
-    input::ImageFolder,
+    extract::{Broken, Extracted, Extraction, Store},
+    input::{ImageFolder, ImageList},
 };
 use image::RgbImage;
 use tempfile::TempDir;
@@ -46,13 +46,13 @@ fn photos() -> (TempDir, ImageFolder) {
     (root, folder)
 }
 
-fn small<'a>() -> ExtractOptions<'a> {
-    ExtractOptions::default().batch(4).shard(8)
+fn small(clip: &ClipBackbone) -> Extraction<'_> {
+    clip.extract().batch(4).shard(8)
 }
 
 /// Stops as soon as this many images are done.
-fn stop_at<'a>(images: usize) -> ExtractOptions<'a> {
-    small().on_progress(move |now| match now.done < images {
+fn stop_at(clip: &ClipBackbone, images: usize) -> Extraction<'_> {
+    small(clip).on_progress(move |now| match now.done < images {
         true => ControlFlow::Continue(()),
         false => ControlFlow::Break(()),
     })
@@ -66,7 +66,7 @@ fn shards(store: &Path) -> Vec<PathBuf> {
 }
 
 fn whole(clip: &ClipBackbone, folder: &ImageFolder) -> FeatureSet {
-    clip.extract(folder, small()).unwrap().features
+    small(clip).run(folder).unwrap().labelled().unwrap()
 }
 
 #[test]
@@ -74,14 +74,17 @@ fn extraction_has_the_bits_of_a_plain_loop_for_any_number_of_workers() {
     let (clip, (_root, folder)) = (clip(), photos());
     let plain = clip.encode_images(folder.files()).unwrap();
     for workers in [1, 2, 7, 40] {
-        let listed = clip.extract_files(folder.files(), ExtractOptions::default().workers(workers)).unwrap();
-        assert_eq!(listed.features, plain, "{workers} workers");
-        assert_eq!(listed.files, folder.files());
-        let labelled = clip.extract(&folder, ExtractOptions::default().workers(workers)).unwrap();
-        assert_eq!(labelled.features.embeddings(), &plain.normalised(), "{workers} workers");
-        assert_eq!(labelled.features.labels(), folder.labels());
-        assert_eq!(labelled.features.class_names(), ["cat", "dog"]);
-        assert!(labelled.skipped.is_empty());
+        let listed = clip.extract().workers(workers).run(&ImageList::new(folder.files())).unwrap();
+        assert_eq!(listed.embeddings, plain, "{workers} workers");
+        assert_eq!(listed.keys, folder.files());
+        assert!(matches!(listed.labelled(), Err(Error::Data { .. })), "a list knows no classes");
+        let found = clip.extract().workers(workers).run(&folder).unwrap();
+        assert_eq!(found.embeddings, plain, "{workers} workers");
+        assert!(found.skipped.is_empty());
+        let labelled = found.labelled().unwrap();
+        assert_eq!(labelled.embeddings(), &plain.normalised(), "{workers} workers");
+        assert_eq!(labelled.labels(), folder.labels());
+        assert_eq!(labelled.class_names(), ["cat", "dog"]);
     }
 }
 
@@ -90,13 +93,12 @@ fn two_copies_side_by_side_keep_the_order() {
     let (clip, (_root, folder)) = (clip(), photos());
     let copy = clip.clone();
     for _ in 0..3 {
-        let both = extract_on(&[&clip, &copy], &folder, small()).unwrap();
-        assert_eq!(both.features, whole(&clip, &folder));
+        let both = small(&clip).also_on([&copy]).run(&folder).unwrap();
+        assert_eq!(both.labelled().unwrap(), whole(&clip, &folder));
     }
     let other = ClipBackbone::from_pretrained(golden("hf_sharded"), &Device::flex()).unwrap();
-    let error = extract_on(&[&clip, &other], &folder, small()).unwrap_err();
+    let error = small(&clip).also_on([&other]).run(&folder).unwrap_err();
     assert!(matches!(error, Error::Fingerprint { what: "backbones", .. }), "{error}");
-    assert!(matches!(extract_on(&[], &folder, small()), Err(Error::Data { .. })));
 }
 
 #[test]
@@ -105,34 +107,33 @@ fn a_broken_image_is_fatal_or_skipped() {
     let broken = root.path().join("cat/05.png");
     fs::write(&broken, b"no image").unwrap();
     let folder = ImageFolder::open(root.path()).unwrap();
-    let error = clip.extract(&folder, small()).unwrap_err();
+    let error = small(&clip).run(&folder).unwrap_err();
     assert!(matches!(&error, Error::Image { path, .. } if *path == broken), "{error}");
 
     let mut reported = Vec::new();
-    let skip = |options: ExtractOptions<'_>| -> Extracted {
-        clip.extract(&folder, options.on_broken(Broken::Skip)).unwrap()
-    };
-    let found = skip(small().on_skip(|path, _| reported.push(path.to_owned())));
+    let skip =
+        |options: Extraction<'_>| -> Extracted { options.on_broken(Broken::Skip).run(&folder).unwrap() };
+    let found = skip(small(&clip).on_skip(|path, _| reported.push(path.to_owned())));
     assert_eq!(reported, std::slice::from_ref(&broken));
-    assert_eq!(found.features.len(), 22);
-    assert_eq!(found.features.class_counts(), [11, 11]);
-    assert!(!found.files.contains(&broken) && found.files.len() == 22);
+    let labelled = found.labelled().unwrap();
+    assert_eq!(labelled.class_counts(), [11, 11]);
+    assert!(!found.keys.contains(&broken) && found.keys.len() == 22);
     assert!(matches!(&found.skipped[..], [(path, Error::Image { .. })] if *path == broken));
     // The image after the broken one is still itself, and so is its label.
     let dog = clip.encode_images(&folder.files()[12..13]).unwrap().normalised();
-    let row = found.files.iter().position(|file| file.ends_with("dog/00.png")).unwrap();
-    let difference = found.features.embeddings().row(row).iter().zip(dog.row(0)).map(|(a, b)| (a - b).abs());
+    let row = found.keys.iter().position(|file| file.ends_with("dog/00.png")).unwrap();
+    let difference = labelled.embeddings().row(row).iter().zip(dog.row(0)).map(|(a, b)| (a - b).abs());
     assert!(difference.fold(0.0, f32::max) < 1e-5);
-    assert_eq!(found.features.labels()[row], 1);
+    assert_eq!(labelled.labels()[row], 1);
 
     // A store remembers what was skipped, and that it was.
     let store = tempfile::tempdir().unwrap();
     for _ in 0..2 {
-        let stored = skip(small().store(store.path()));
-        assert_eq!((stored.features, stored.files), (found.features.clone(), found.files.clone()));
+        let stored = skip(small(&clip).store(store.path()));
+        assert_eq!((&stored.embeddings, &stored.keys), (&found.embeddings, &found.keys));
         assert!(matches!(&stored.skipped[..], [(path, Error::Image { .. })] if *path == broken));
     }
-    let error = clip.extract(&folder, small().store(store.path())).unwrap_err();
+    let error = small(&clip).store(store.path()).run(&folder).unwrap_err();
     assert!(matches!(&error, Error::Image { path, .. } if *path == broken), "{error}");
 }
 
@@ -144,12 +145,13 @@ fn nothing_but_broken_images_gives_no_rows() {
         fs::write(root.path().join(format!("cat/{index}.jpg")), [0xff, 0xd8, index]).unwrap();
     }
     let folder = ImageFolder::open(root.path()).unwrap();
-    let options = || small().on_broken(Broken::Skip);
-    let found = clip().extract(&folder, options()).unwrap();
-    assert_eq!((found.features.len(), found.skipped.len()), (0, 9));
+    let clip = clip();
+    let options = || small(&clip).on_broken(Broken::Skip);
+    let found = options().run(&folder).unwrap();
+    assert_eq!((found.embeddings.rows(), found.skipped.len()), (0, 9));
     let store = root.path().join("store");
-    let found = clip().extract(&folder, options().store(&store)).unwrap();
-    assert_eq!((found.features.len(), found.skipped.len()), (0, 9));
+    let found = options().store(&store).run(&folder).unwrap();
+    assert_eq!((found.embeddings.rows(), found.skipped.len()), (0, 9));
 }
 
 #[test]
@@ -157,7 +159,7 @@ fn a_vanished_image_is_fatal_even_when_broken_ones_are_skipped() {
     let (clip, (root, folder)) = (clip(), photos());
     let gone = root.path().join("dog/03.png");
     fs::remove_file(&gone).unwrap();
-    let error = clip.extract(&folder, small().on_broken(Broken::Skip)).unwrap_err();
+    let error = small(&clip).on_broken(Broken::Skip).run(&folder).unwrap_err();
     assert!(matches!(&error, Error::Read { path, .. } if *path == gone), "{error}");
 }
 
@@ -165,13 +167,13 @@ fn a_vanished_image_is_fatal_even_when_broken_ones_are_skipped() {
 fn progress_counts_up_to_the_end() {
     let (clip, (_root, folder)) = (clip(), photos());
     let mut seen = Vec::new();
-    let options = small().on_progress(|now| {
+    let options = small(&clip).on_progress(|now| {
         assert!(now.images_per_second > 0.0 && now.seconds_left >= 0.0);
         assert_eq!((now.total, now.skipped), (23, 0));
         seen.push(now.done);
         ControlFlow::Continue(())
     });
-    clip.extract(&folder, options).unwrap();
+    options.run(&folder).unwrap();
     assert_eq!(seen, [4, 8, 12, 16, 20, 23]);
 }
 
@@ -179,45 +181,43 @@ fn progress_counts_up_to_the_end() {
 fn an_interrupted_run_goes_on_from_its_store() {
     let (clip, (_root, folder)) = (clip(), photos());
     let work = tempfile::tempdir().unwrap();
-    let error = clip.extract(&folder, stop_at(12)).unwrap_err();
+    let error = stop_at(&clip, 12).run(&folder).unwrap_err();
     assert!(matches!(error, Error::ExtractionCancelled { done: 12, total: 23, store: None }), "{error}");
 
     let store = work.path().join("store");
-    let error = clip.extract(&folder, stop_at(12).store(&store)).unwrap_err();
+    let error = stop_at(&clip, 12).store(&store).run(&folder).unwrap_err();
     assert!(error.to_string().contains("12 of 23 images; resume from"), "{error}");
     assert_eq!(shards(&store).len(), 1, "the shard that was whole is kept");
     let first = fs::read(&shards(&store)[0]).unwrap();
 
     let mut seen = Vec::new();
-    let options = small().store(&store).on_progress(|now| {
+    let options = small(&clip).store(&store).on_progress(|now| {
         seen.push(now.done);
         ControlFlow::Continue(())
     });
-    let resumed = clip.extract(&folder, options).unwrap();
+    let resumed = options.run(&folder).unwrap();
     assert_eq!(seen, [12, 16, 20, 23], "the first 8 images were not encoded again");
-    assert_eq!(resumed.features, whole(&clip, &folder));
+    assert_eq!(resumed.labelled().unwrap(), whole(&clip, &folder));
     assert_eq!(fs::read(&shards(&store)[0]).unwrap(), first);
 
     // Shard by shard, the files are those of a run that was never interrupted.
     let other = work.path().join("other");
-    clip.extract(&folder, small().store(&other)).unwrap();
+    small(&clip).store(&other).run(&folder).unwrap();
     assert_eq!(shards(&store).len(), 3);
     for (left, right) in shards(&store).iter().zip(shards(&other)) {
         assert_eq!(fs::read(left).unwrap(), fs::read(right).unwrap());
     }
     // A complete store needs no encoding at all.
-    let again = clip.extract(&folder, stop_at(0).store(&store)).unwrap();
-    assert_eq!(again.features, resumed.features);
+    let again = stop_at(&clip, 0).store(&store).run(&folder).unwrap();
+    assert_eq!(again.embeddings, resumed.embeddings);
 }
 
 #[test]
 fn a_store_of_something_else_is_refused() {
     let (clip, (root, folder)) = (clip(), photos());
     let store = root.path().join("store");
-    clip.extract(&folder, small().store(&store)).unwrap();
-    let refused = |clip: &ClipBackbone, folder: &ImageFolder, options: ExtractOptions<'_>| match clip
-        .extract(folder, options.store(&store))
-    {
+    small(&clip).store(&store).run(&folder).unwrap();
+    let refused = |folder: &ImageFolder, options: Extraction<'_>| match options.store(&store).run(folder) {
         Err(Error::Fingerprint { what, expected, found }) => {
             assert_ne!(expected, found);
             what
@@ -225,42 +225,42 @@ fn a_store_of_something_else_is_refused() {
         other => panic!("{other:?}"),
     };
     let other = ClipBackbone::from_pretrained(golden("hf_sharded"), &Device::flex()).unwrap();
-    assert_eq!(refused(&other, &folder, small()), "backbones of the store");
-    assert_eq!(refused(&clip, &folder, small().batch(2)), "batches of the store");
-    assert_eq!(refused(&clip, &folder, small().shard(12)), "shards of the store");
+    assert_eq!(refused(&folder, small(&other)), "backbones of the store");
+    assert_eq!(refused(&folder, small(&clip).batch(2)), "batches of the store");
+    assert_eq!(refused(&folder, small(&clip).shard(12)), "shards of the store");
 
     // The same names with one image changed, and one image more.
     let changed = root.path().join("cat/03.png");
     let (bytes, time) = (fs::read(&changed).unwrap(), fs::metadata(&changed).unwrap().modified().unwrap());
     let file = fs::File::options().append(true).open(&changed).unwrap();
     file.set_modified(time + Duration::from_secs(1)).unwrap();
-    assert_eq!(refused(&clip, &folder, small()), "lists of images of the store");
+    assert_eq!(refused(&folder, small(&clip)), "lists of images of the store");
     fs::write(&changed, [&bytes[..], &[0]].concat()).unwrap();
     file.set_modified(time).unwrap();
-    assert_eq!(refused(&clip, &folder, small()), "lists of images of the store");
+    assert_eq!(refused(&folder, small(&clip)), "lists of images of the store");
     fs::write(&changed, &bytes).unwrap();
     file.set_modified(time).unwrap();
-    assert!(clip.extract(&folder, small().store(&store)).is_ok(), "as it was");
+    assert!(small(&clip).store(&store).run(&folder).is_ok(), "as it was");
     fs::copy(&changed, root.path().join("dog/99.png")).unwrap();
     let longer = ImageFolder::open(root.path()).unwrap();
-    assert_eq!(refused(&clip, &longer, small()), "lists of images of the store");
+    assert_eq!(refused(&longer, small(&clip)), "lists of images of the store");
 
     // A shard that another store's was copied over.
     let stranger = root.path().join("stranger");
-    other.extract(&folder, small().store(&stranger)).unwrap();
+    small(&other).store(&stranger).run(&folder).unwrap();
     fs::copy(&shards(&stranger)[1], &shards(&store)[1]).unwrap();
-    assert_eq!(refused(&clip, &folder, small()), "backbones of the store");
+    assert_eq!(refused(&folder, small(&clip)), "backbones of the store");
 }
 
 #[test]
 fn a_damaged_store_is_one_typed_error() {
     let (clip, (root, folder)) = (clip(), photos());
     let store = root.path().join("store");
-    clip.extract(&folder, small().store(&store)).unwrap();
+    small(&clip).store(&store).run(&folder).unwrap();
     let paths = shards(&store);
     let [first, second, last] = &paths[..] else { panic!("three shards") };
     let whole = fs::read(first).unwrap();
-    let extract = || clip.extract(&folder, small().store(&store)).unwrap_err();
+    let extract = || small(&clip).store(&store).run(&folder).unwrap_err();
 
     fs::write(first, &whole[..whole.len() / 2]).unwrap();
     assert!(matches!(extract(), Error::Malformed { path, .. } if path == *first));
@@ -274,6 +274,11 @@ fn a_damaged_store_is_one_typed_error() {
     assert!(matches!(extract(), Error::Malformed { part, .. } if part == "JSON"));
 }
 
+/// A store in several folders, in memory.
+fn merge(folders: &[impl AsRef<Path>], backbone: &str, images: &ImageFolder) -> Result<Extracted, Error> {
+    Store::open(folders, backbone)?.load(images)
+}
+
 #[test]
 fn parts_put_together_are_the_whole() {
     let (clip, (root, folder)) = (clip(), photos());
@@ -284,15 +289,20 @@ fn parts_put_together_are_the_whole() {
             (1..=count).map(|index| root.path().join(format!("own-{count}-{index}"))).collect();
         let mut rows = 0;
         for index in (1..=count).rev() {
-            let part = clip.extract(&folder, small().store(&shared).part(index, count)).unwrap();
-            rows += part.features.len();
-            assert!(part.files.iter().all(|file| folder.files().contains(file)));
-            fill_store(&[&clip], &folder, small().store(&own[index - 1]).part(index, count)).unwrap();
+            let part = small(&clip).store(&shared).part(index, count).run(&folder).unwrap();
+            rows += part.embeddings.rows();
+            assert!(part.keys.iter().all(|file| folder.files().contains(file)));
+            small(&clip).store(&own[index - 1]).part(index, count).fill(&folder).unwrap();
         }
         assert_eq!(rows, 23);
         let merged = merge(&[&shared], clip.identity(), &folder).unwrap();
-        assert_eq!((&merged.features, &merged.files[..]), (&expected, folder.files()), "{count} parts");
-        assert_eq!(merge(&own, clip.identity(), &folder).unwrap().features, expected, "{count} folders");
+        assert_eq!(
+            (&merged.labelled().unwrap(), &merged.keys[..]),
+            (&expected, folder.files()),
+            "{count} parts"
+        );
+        let merged = merge(&own, clip.identity(), &folder).unwrap();
+        assert_eq!(merged.labelled().unwrap(), expected, "{count} folders");
     }
 }
 
@@ -300,19 +310,19 @@ fn parts_put_together_are_the_whole() {
 fn parts_that_do_not_fit_are_not_merged() {
     let (clip, (root, folder)) = (clip(), photos());
     let [one, two] = ["one", "two"].map(|name| root.path().join(name));
-    clip.extract(&folder, small().store(&one).part(1, 3)).unwrap();
-    clip.extract(&folder, small().store(&two).part(3, 3)).unwrap();
+    small(&clip).store(&one).part(1, 3).run(&folder).unwrap();
+    small(&clip).store(&two).part(3, 3).run(&folder).unwrap();
     let error = merge(&[&one, &two], clip.identity(), &folder).unwrap_err();
     assert!(error.to_string().contains("expected 3 shards, found 1 missing: 1"), "{error}");
-    clip.extract(&folder, small().store(&two).part(2, 3)).unwrap();
+    small(&clip).store(&two).part(2, 3).run(&folder).unwrap();
     assert!(merge(&[&one, &two], clip.identity(), &folder).is_ok());
 
-    clip.extract(&folder, small().store(&one).part(3, 3)).unwrap();
+    small(&clip).store(&one).part(3, 3).run(&folder).unwrap();
     let error = merge(&[&one, &two], clip.identity(), &folder).unwrap_err();
     assert!(error.to_string().contains("shard 2 of the store: expected in one folder"), "{error}");
 
     let other = root.path().join("other");
-    clip.extract(&folder, ExtractOptions::default().batch(4).shard(4).store(&other)).unwrap();
+    clip.extract().batch(4).shard(4).store(&other).run(&folder).unwrap();
     let error = merge(&[&two, &other], clip.identity(), &folder).unwrap_err();
     assert!(matches!(error, Error::Fingerprint { what: "shards of the store", .. }), "{error}");
     let error = merge(&[&two], "another CLIP", &folder).unwrap_err();
@@ -330,16 +340,15 @@ fn a_feature_file_from_a_store_has_the_bytes_of_one_from_memory() {
     let [memory, stored, store] = ["memory", "stored", "store"].map(|name| root.path().join(name));
     let set = whole(&clip, &folder);
     file.clone().with_split("train", set.clone()).unwrap().write(&memory).unwrap();
-    fill_store(&[&clip], &folder, small().store(&store)).unwrap();
-    let opened = Store::open(&[&store], clip.identity(), &folder).unwrap();
-    assert_eq!((opened.len(), opened.is_empty(), opened.skipped().len()), (23, false, 0));
-    file.write_with(&stored, &[("train", &opened)]).unwrap();
+    small(&clip).store(&store).fill(&folder).unwrap();
+    let opened = Store::open(&[&store], clip.identity()).unwrap();
+    assert_eq!((opened.len(), opened.is_empty(), opened.skipped(&folder).unwrap().len()), (23, false, 0));
+    file.write_with(&stored, &[("train", &opened, &folder)]).unwrap();
     assert_eq!(fs::read(&stored).unwrap(), fs::read(&memory).unwrap());
     assert_eq!(FeatureFile::read(&stored).unwrap().split("train").unwrap(), &set);
 
     let renamed = folder.clone().map_class_names(|name| format!("big {name}"));
-    let opened = Store::open(&[&store], clip.identity(), &renamed).unwrap();
-    let error = file.write_with(&stored, &[("train", &opened)]).unwrap_err();
+    let error = file.write_with(&stored, &[("train", &opened, &renamed)]).unwrap_err();
     assert!(error.to_string().contains("big cat"), "{error}");
     assert_eq!(fs::read(&stored).unwrap(), fs::read(&memory).unwrap(), "what was there is untouched");
 }
@@ -348,16 +357,16 @@ fn a_feature_file_from_a_store_has_the_bytes_of_one_from_memory() {
 fn options_out_of_range_are_named() {
     let (clip, (_root, folder)) = (clip(), photos());
     for (options, setting) in [
-        (small().workers(0), "workers"),
-        (small().batch(0), "batch"),
-        (small().shard(6), "shard"),
-        (small().shard(0), "shard"),
-        (small().part(0, 2), "part"),
-        (small().part(3, 2), "part"),
+        (small(&clip).workers(0), "workers"),
+        (small(&clip).batch(0), "batch"),
+        (small(&clip).shard(6), "shard"),
+        (small(&clip).shard(0), "shard"),
+        (small(&clip).part(0, 2), "part"),
+        (small(&clip).part(3, 2), "part"),
     ] {
-        let error = clip.extract(&folder, options).unwrap_err();
+        let error = options.run(&folder).unwrap_err();
         assert!(matches!(&error, Error::Setting { name, .. } if name == setting), "{error}");
     }
-    let error = fill_store(&[&clip], &folder, small()).unwrap_err();
+    let error = small(&clip).fill(&folder).unwrap_err();
     assert!(matches!(&error, Error::Setting { name, .. } if name == "store"), "{error}");
 }

@@ -26,6 +26,7 @@ mod prompts;
 mod properties;
 mod reference;
 mod shared;
+mod tables;
 mod train_folder;
 mod trainable;
 mod trained_methods;

@@ -7,9 +7,11 @@ use std::{fs, path::Path};
 
 use burn::tensor::Device;
 use clip_adapter::{
-    AutoAdapter, Error, FeatureFile, FeatureSet, Fingerprint, Fitted, Gda, Method, ProKeR, Result, SsText,
-    Support, TextClassifier, TipAdapter,
-    methods::{self, FittedAutoAdapter, FittedGda, FittedProKeR, FittedSsText, FittedTipAdapter},
+    AutoAdapter, Classifier, Error, FeatureFile, FeatureSet, Fingerprint, Gda, Method, ProKeR, Result,
+    SsText, Support, TextClassifier, TipAdapter,
+    methods::{FittedAutoAdapter, FittedGda, FittedProKeR, FittedSsText, FittedTipAdapter},
+    model::{Model, Open},
+    train::Registry,
 };
 use safetensors::{SafeTensors, tensor::TensorView};
 
@@ -252,13 +254,13 @@ fn uneven_shots_give_finite_logits() {
         Support::new(train.select(&[0, 0, 0, 40, 40])).unwrap(),
     ] {
         for name in NAMES {
-            let method = methods::by_name(name, &Default::default()).unwrap();
+            let method = Registry::builtin().method(name, &Default::default()).unwrap();
             let mut run = clip_adapter::Run::new(&Device::flex());
             let model = method.fit_any(&support, file.classifier(), &mut run).unwrap();
             let report = model.evaluate(&test).unwrap();
             assert!(report.nll.is_finite(), "{name} {:?}", support.set().class_counts());
         }
-        let method = methods::by_name("gda", chosen.as_object().unwrap()).unwrap();
+        let method = Registry::builtin().method("gda", chosen.as_object().unwrap()).unwrap();
         let mut run = clip_adapter::Run::new(&Device::flex());
         method.fit_any(&support, file.classifier(), &mut run).unwrap().evaluate(&test).unwrap();
     }
@@ -280,7 +282,7 @@ fn settings_out_of_range_are_named() {
         ("ss-text", "sigma", serde_json::json!(1)),
     ] {
         let settings = serde_json::Map::from_iter([(key.to_owned(), value)]);
-        let fitted = methods::by_name(method, &settings).and_then(|method| {
+        let fitted = Registry::builtin().method(method, &settings).and_then(|method| {
             method.fit_any(&support, file.classifier(), &mut clip_adapter::Run::new(&Device::flex()))
         });
         let error = fitted.err().expect("a setting out of range");

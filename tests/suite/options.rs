@@ -4,11 +4,13 @@ use std::{fs, ops::ControlFlow};
 
 use burn::tensor::Device;
 use clip_adapter::{
-    ClipAdapter, Error, FeatureFile, FeatureSet, Fitted, Method, ProKeR, Run, SsText, Support,
+    Classifier, ClipAdapter, Error, FeatureFile, FeatureSet, Method, ProKeR, Run, SsText, Support,
     TextClassifier, TipAdapter, ZeroShot,
     evaluate::Logits,
     features::Embeddings,
     methods::{self, FittedGuard, Guard, Ratio},
+    model::{Model, Open},
+    train::Registry,
 };
 use serde_json::json;
 
@@ -57,7 +59,7 @@ fn even_shots_are_not_changed_by_balancing() {
     let (support, test) = (file.support(2, 1).unwrap(), file.split("test").unwrap().embeddings());
     for name in ["clip-adapter", "tip-adapter", "gda", "proker", "ss-text"] {
         let settings = if name == "clip-adapter" { json!({"ratio": 0.5, "epochs": 3}) } else { json!({}) };
-        let method = methods::by_name(name, settings.as_object().unwrap()).unwrap();
+        let method = Registry::builtin().method(name, settings.as_object().unwrap()).unwrap();
         let score = |support: &Support| {
             let model = method.fit_any(support, file.classifier(), &mut Run::new(&Device::flex())).unwrap();
             model.score(test).unwrap()
@@ -229,7 +231,7 @@ fn the_guard_mixes_logits_by_what_unseen_shots_say() {
         let kept: Vec<usize> = (0..24).filter(|row| !unseen.contains(row)).collect();
         let unseen = set.select(&unseen);
         let kept = Support::new(set.select(&kept)).unwrap();
-        let score = |model: &dyn Fitted| model.score(unseen.embeddings()).unwrap();
+        let score = |model: &dyn Classifier| model.score(unseen.embeddings()).unwrap();
         zero.extend(score(&fit(ZeroShot::default(), &file, &kept)).rows().map(<[f32]>::to_vec));
         adapted.extend(score(&fit(tip, &file, &kept)).rows().map(<[f32]>::to_vec));
         labels.extend_from_slice(unseen.labels());
@@ -319,14 +321,14 @@ fn a_guard_is_saved_with_what_it_guards() {
         let any = methods::load(&path, &fingerprint, &device).unwrap();
         assert_eq!(any.score(test).unwrap(), model.score(test).unwrap());
     }
-    // The inner file begins with its own header; one bit of it is changed.
+    // What it guards is a section of the file; its name is changed.
     let mut bytes = fs::read(&path).unwrap();
-    let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
-    let inner = (8 + header..bytes.len()).find(|&at| bytes[at..].starts_with(b"{\"__metadata__\"")).unwrap();
-    bytes[inner] = b'?';
+    let name = b"\"inner.method\"";
+    let at = bytes.windows(name.len()).position(|bytes| bytes == name).unwrap();
+    bytes[at + 1] = b'o';
     fs::write(&path, bytes).unwrap();
     let error = FittedGuard::load(&path, &fingerprint, &device).err().expect("a spoiled file");
-    assert!(matches!(&error, Error::Malformed { part, .. } if part.contains("inner")), "{error}");
+    assert!(matches!(&error, Error::Malformed { part, .. } if part.contains("inner.method")), "{error}");
 }
 
 #[test]

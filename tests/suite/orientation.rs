@@ -72,7 +72,7 @@ fn damaged_or_absent_exif_data_change_nothing() {
     }
     fs::write(&path, encoded(&image, ImageFormat::Bmp)).unwrap();
     assert_eq!(oriented().decode(&path).unwrap(), image);
-    assert!(matches!(oriented().decode(folder.path().join("absent")), Err(Error::Read { .. })));
+    assert!(matches!(oriented().decode(&folder.path().join("absent")), Err(Error::Read { .. })));
 }
 
 #[test]

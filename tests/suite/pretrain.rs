@@ -11,7 +11,8 @@ use std::{
 use burn::tensor::Device;
 use clip_adapter::ClipBackbone;
 use image::{Rgba, RgbaImage};
-use serde_json::json;
+use safetensors::SafeTensors;
+use serde_json::{Value, json};
 
 use crate::{
     backbone::golden,
@@ -66,18 +67,24 @@ fn an_interrupted_training_ends_in_the_same_bytes() {
     assert!(whole.status.success(), "{}", String::from_utf8_lossy(&whole.stderr));
 
     let mut killed = train("parts", &[]).spawn().unwrap();
-    let steps = folder.path().join("parts/state/steps");
+    let state = folder.path().join("parts/state");
     let start = Instant::now();
-    while !steps.exists() && start.elapsed() < Duration::from_secs(100) {
+    while !state.exists() && start.elapsed() < Duration::from_secs(100) {
         std::thread::sleep(Duration::from_millis(1));
     }
     killed.kill().unwrap();
     killed.wait().unwrap();
-    let done: usize = fs::read_to_string(&steps).unwrap().parse().unwrap();
-    assert!((2..60).contains(&done), "{done} steps when it was killed");
+    let bytes = fs::read(&state).expect("a state of what was killed, and not of what was done");
+    let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
+    let position: Value = serde_json::from_str(&header.metadata().as_ref().unwrap()["position"]).unwrap();
+    let done = position["epoch"].as_u64().unwrap();
+    assert!((1..30).contains(&done), "{done} epochs of two steps when it was killed");
     let resumed = train("parts", &["--resume"]).output().unwrap();
     assert!(resumed.status.success(), "{}", String::from_utf8_lossy(&resumed.stderr));
-    assert!(weights("whole") == weights("parts"), "after {done} steps");
+    assert!(weights("whole") == weights("parts"), "after {done} epochs");
+    assert!(!state.exists(), "the state of a training that is done");
+    let again = train("parts", &["--resume"]).output().unwrap();
+    assert_eq!(again.status.code(), Some(2), "nothing is left to resume");
 
     let scores = json(&folder.path().join("scores.json"));
     let styles: Vec<_> =

@@ -7,8 +7,10 @@ use std::{fs, ops::ControlFlow};
 
 use burn::tensor::Device;
 use clip_adapter::{
-    Ape, Ensemble, Error, FeatureFile, Fitted, LinearProbe, LpPlusPlus, Method, Run, Support,
+    Ape, Classifier, Ensemble, Error, FeatureFile, LinearProbe, LpPlusPlus, Method, Run, Support,
     methods::{self, FittedApe, FittedEnsemble, FittedLinearProbe, FittedLpPlusPlus},
+    model::{Model, Open},
+    train::Registry,
 };
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
@@ -173,13 +175,13 @@ fn a_saved_method_is_known_by_its_file() {
     let (file, device, folder) = (file(), Device::flex(), tempfile::tempdir().unwrap());
     let (support, fingerprint) = (file.support(2, 1).unwrap(), file.classifier().fingerprint());
     let test = file.split("test").unwrap().embeddings();
-    for &name in methods::NAMES {
+    for name in Registry::builtin().names() {
         let quick = match name {
             "clip-adapter" => json!({ "epochs": 2 }),
             "ensemble" => json!({ "grid": { "epochs": [1, 2] } }),
             _ => json!({}),
         };
-        let method = methods::by_name(name, quick.as_object().unwrap()).unwrap();
+        let method = Registry::builtin().method(name, quick.as_object().unwrap()).unwrap();
         let model = method.fit_any(&support, file.classifier(), &mut Run::new(&device)).unwrap();
         let path = folder.path().join(name);
         model.save(&path).unwrap();
@@ -265,7 +267,7 @@ fn uneven_shots_give_finite_logits() {
             ("ape", json!({})),
             ("ensemble", json!({ "method": "ss-text", "grid": { "tau": [0.01, 1] } })),
         ] {
-            let method = methods::by_name(name, settings.as_object().unwrap()).unwrap();
+            let method = Registry::builtin().method(name, settings.as_object().unwrap()).unwrap();
             let mut run = Run::new(&Device::flex());
             let model = method.fit_any(&support, file.classifier(), &mut run).unwrap();
             let report = model.evaluate(&test).unwrap();
@@ -294,7 +296,8 @@ fn settings_out_of_range_are_named() {
         ("ensemble", json!({ "grid": { "ratio": [] } }), "grid"),
         ("ensemble", json!({ "grid": { "ratio": [2], "epochs": [1] } }), "ratio"),
     ] {
-        let fitted = methods::by_name(method, settings.as_object().unwrap())
+        let fitted = Registry::builtin()
+            .method(method, settings.as_object().unwrap())
             .and_then(|method| method.fit_any(&support, file.classifier(), &mut Run::new(&Device::flex())));
         let error = fitted.err().expect("a setting out of range");
         assert!(matches!(&error, Error::Setting { name, .. } if name == expected), "{method}: {error}");

@@ -2,7 +2,7 @@
 
 use burn::tensor::Device;
 use clip_adapter::{
-    ClipAdapter, FeatureFile, Fitted, Method, TestSet, ZeroShot,
+    Classifier, ClipAdapter, FeatureFile, Method, TestSet, ZeroShot,
     evaluate::{Logits, Scores},
     methods::Ratio,
 };

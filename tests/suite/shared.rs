@@ -1,18 +1,37 @@
-//! Real CLIP features that are not part of the crate: a folder named by `CLIP_ADAPTER_SHARED`, or `../shared`.
+//! What not everyone has: real CLIP features, which are not part of the crate, in a folder named by
+//! `CLIP_ADAPTER_SHARED`, or `../shared`; and the larger files of the repository.
 
-use std::{env, io::Write, path::PathBuf};
+use std::{
+    env,
+    io::Write,
+    path::{Path, PathBuf},
+};
 
 use clip_adapter::FeatureFile;
 
-/// The folder, or `None` with a line on the terminal that the test runner cannot swallow.
+/// A line on the terminal that the test runner cannot swallow.
+fn say_skipped(test: &str, why: &str) {
+    let _ = std::io::stderr().write_all(format!("SKIPPED {test}: {why}\n").as_bytes());
+}
+
+/// Whether the package on crates.io is tested, which has no room for all pictures and golden models: with such a line.
+/// In the repository a file that is missing fails.
+pub fn is_left_out(test: &str, what: &str) -> bool {
+    let packaged = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml.orig").exists();
+    if packaged {
+        say_skipped(test, &format!("{what}: in the repository, and not in the package"));
+    }
+    packaged
+}
+
+/// The folder of real features, or `None` with such a line.
 pub fn folder(test: &str) -> Option<PathBuf> {
     let folder = env::var_os("CLIP_ADAPTER_SHARED")
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared"), PathBuf::from);
     if folder.join("data").is_dir() {
         return Some(folder);
     }
-    let line = format!("SKIPPED {test}: no real features in {}; set CLIP_ADAPTER_SHARED\n", folder.display());
-    let _ = std::io::stderr().write_all(line.as_bytes());
+    say_skipped(test, &format!("no real features in {}; set CLIP_ADAPTER_SHARED", folder.display()));
     None
 }
 

@@ -89,7 +89,7 @@ fn mistakes_end_in_one_sentence() {
         ),
         ("classify", [&classify[..], &["absent"]].concat(), "cannot read absent"),
         ("classify", [&classify[..], &[picture.as_str()]].concat(), "a whole safetensors file"),
-        ("classify", [&classify[..], &[weights.as_str()]].concat(), "metadata `class_names`"),
+        ("classify", [&classify[..], &[weights.as_str()]].concat(), "metadata `format`"),
         ("classify", [&classify[..], &["absent", "--top", "0"]].concat(), "invalid value '0'"),
     ] {
         let message = failure_in(folder.path(), name, &arguments);

@@ -7,10 +7,12 @@ use std::{cell::RefCell, fs, ops::ControlFlow, path::Path};
 
 use burn::tensor::Device;
 use clip_adapter::{
-    Clap, CrossModal, Error, FeatureFile, FeatureSet, Fingerprint, Fitted, Method, Result, Rla, Run, Support,
-    TaskRes, TextClassifier, TipAdapter, TipAdapterF, ZeroShot,
+    Clap, Classifier, CrossModal, Error, FeatureFile, FeatureSet, Fingerprint, Method, Result, Rla, Run,
+    Support, TaskRes, TextClassifier, TipAdapter, TipAdapterF, ZeroShot,
     evaluate::Logits,
-    methods::{self, AnyMethod, FittedClap, FittedCrossModal, FittedRla, FittedTaskRes, FittedTipAdapterF},
+    methods::{FittedClap, FittedCrossModal, FittedRla, FittedTaskRes, FittedTipAdapterF},
+    model::{Model, Open},
+    train::{AnyMethod, Registry},
 };
 use serde_json::{Value, json};
 
@@ -26,18 +28,18 @@ fn short() -> [(&'static str, Value); 5] {
 }
 
 fn method(name: &str, settings: &Value) -> Box<dyn AnyMethod> {
-    methods::by_name(name, settings.as_object().unwrap()).unwrap()
+    Registry::builtin().method(name, settings.as_object().unwrap()).unwrap()
 }
 
 fn file() -> FeatureFile {
     FeatureFile::synthetic(0).unwrap()
 }
 
-fn fit(method: &dyn AnyMethod, support: &Support, classes: &TextClassifier) -> Box<dyn Fitted> {
+fn fit(method: &dyn AnyMethod, support: &Support, classes: &TextClassifier) -> Box<dyn Classifier> {
     method.fit_any(support, classes, &mut Run::new(&Device::flex())).unwrap()
 }
 
-fn score(model: &dyn Fitted, file: &FeatureFile) -> Logits {
+fn score(model: &dyn Classifier, file: &FeatureFile) -> Logits {
     model.score(file.split("test").unwrap().embeddings()).unwrap()
 }
 
@@ -270,7 +272,8 @@ fn settings_out_of_range_are_named() {
         ("tip-adapter-f", "weight_decay", json!(-1)),
     ] {
         let settings = serde_json::Map::from_iter([(key.to_owned(), value)]);
-        let fitted = methods::by_name(name, &settings)
+        let fitted = Registry::builtin()
+            .method(name, &settings)
             .and_then(|method| method.fit_any(&support, file.classifier(), &mut Run::new(&Device::flex())));
         let error = fitted.err().expect("a setting out of range");
         assert!(matches!(&error, Error::Setting { name, .. } if name == key), "{name} {key}: {error}");

@@ -2,10 +2,10 @@
 
 use burn::tensor::Device;
 use clip_adapter::{
-    Error, FeatureFile, FeatureSet, Fitted, Method, SsText, Support, ZeroShot,
+    Classifier, Error, FeatureFile, FeatureSet, Method, SsText, Support, ZeroShot,
     evaluate::{Logits, Scores},
     features::Embeddings,
-    methods::{Tda, TransClip, pseudo_labels},
+    tasks::unlabelled::{Tda, TransClip, pseudo_labels},
 };
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;

@@ -1,21 +1,15 @@
 mod refinement;
 
-use std::path::Path;
-
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 use self::refinement::Refinement;
-use super::{
-    Fitted, Method, Run, check_fit,
-    choice::Choice,
-    kernel_head::KernelHead,
-    tip_grid::{Steps, TipGrid, host},
-};
-use crate::{
-    Error, FeatureSet, Fingerprint, Result, Support, TextClassifier, adapter::AdapterFile,
-    features::normalise,
-};
+use crate::choose::{Choice, Steps, TipGrid, host};
+use crate::error::{Error, Result};
+use crate::features::{FeatureSet, Support, TextClassifier, normalise};
+use crate::fingerprint::Fingerprint;
+use crate::model::{Classifier, KernelHead, Model, Open, Opening, Saved, Section, Settings};
+use crate::train::{Method, Run};
 
 /// The values of `gamma` that are tried on validation images.
 const GAMMAS: [f64; 5] = [0.0, 0.1, 0.25, 0.5, 1.0];
@@ -48,7 +42,7 @@ const BOUNDS: (f64, f64) = (0.1, 13.0);
 /// # Examples
 /// ```
 /// use burn::tensor::Device;
-/// use clip_adapter::{FeatureFile, Fitted, Method, ZeroShot, methods::Ape};
+/// use clip_adapter::{Classifier, FeatureFile, Method, ZeroShot, methods::Ape};
 ///
 /// let (file, device) = (FeatureFile::synthetic(0)?, Device::flex());
 /// let (support, test) = (file.support(16, 1)?, file.test_set("test")?);
@@ -148,32 +142,17 @@ impl FittedApe {
     pub fn channels(&self) -> &[usize] {
         &self.found.channels
     }
+}
 
-    /// Opens a file that [`save`](Fitted::save) wrote, for features that `expected` names.
-    ///
-    /// # Errors
-    /// As [`FittedClipAdapter::load`](crate::FittedClipAdapter::load).
-    pub fn load(path: impl AsRef<Path>, expected: &Fingerprint, device: &Device) -> Result<Self> {
-        let (file, archive) = AdapterFile::<Ape, Found>::read(path.as_ref(), Ape::NAME, expected)?;
-        let Found { in_force, channels } = &file.found;
-        in_force.validate().map_err(|error| archive.locate("metadata `found`", error))?;
-        if let Some(channel) = channels.iter().find(|&&channel| channel >= file.classes.dim()) {
-            let expected = format!("channels below {}", file.classes.dim());
-            return Err(archive.malformed("metadata `found`", expected, channel));
-        }
-        let width = channels.len();
-        let head = KernelHead::load_of_width(&file, &archive, in_force.alpha, in_force.beta, width, device)?;
-        let channels = indices(channels, head.device());
-        Ok(Self { settings: file.settings, found: file.found, channels, head })
-    }
+impl Settings for Ape {
+    const NAME: &'static str = "ape";
 }
 
 impl Method for Ape {
-    const NAME: &'static str = "ape";
     type Fitted = FittedApe;
 
     fn fit_with(&self, support: &Support, classes: &TextClassifier, run: &mut Run<'_>) -> Result<FittedApe> {
-        check_fit(support, classes)?;
+        support.check(classes)?;
         self.validate()?;
         let device = run.device();
         let refinement = Refinement::new(support.set(), classes, self.channels);
@@ -188,13 +167,33 @@ impl Method for Ape {
     }
 }
 
-impl Fitted for FittedApe {
-    fn classes(&self) -> &TextClassifier {
-        self.head.classes()
+impl Model for FittedApe {
+    fn kind(&self) -> &'static str {
+        Ape::NAME
+    }
+
+    fn fingerprint(&self) -> Fingerprint {
+        self.head.classes().fingerprint()
     }
 
     fn device(&self) -> &Device {
         self.head.device()
+    }
+
+    fn chosen(&self) -> serde_json::Value {
+        serde_json::json!(self.found.in_force)
+    }
+
+    fn write(&self, into: &mut Section<'_, '_>) -> Result<()> {
+        into.classes(self.head.classes());
+        into.settings(&self.settings, &self.found);
+        self.head.write(into)
+    }
+}
+
+impl Classifier for FittedApe {
+    fn classes(&self) -> &TextClassifier {
+        self.head.classes()
     }
 
     fn logits(&self, images: Tensor<2>) -> Tensor<2> {
@@ -204,18 +203,30 @@ impl Fitted for FittedApe {
         self.head.zero_shot(images) + cached.mul_scalar(self.head.weight)
     }
 
-    fn chosen(&self) -> serde_json::Value {
-        serde_json::json!(self.found.in_force)
+    fn to_device(&self, device: &Device) -> Result<Box<dyn Classifier>> {
+        let head = self.head.to_device(device)?;
+        let channels = indices(&self.found.channels, head.device());
+        Ok(Box::new(Self { head, channels, ..self.clone() }))
     }
 
-    fn save(&self, path: &Path) -> Result<()> {
-        AdapterFile {
-            method: Ape::NAME,
-            settings: self.settings,
-            found: self.found.clone(),
-            classes: self.classes().clone(),
-            parameters: self.head.parameters()?,
+    fn with_classes(&self, classes: &TextClassifier) -> Result<Box<dyn Classifier>> {
+        Ok(Box::new(Self { head: self.head.with_classes(classes)?, ..self.clone() }))
+    }
+}
+
+impl Open for FittedApe {
+    const KIND: &'static str = Ape::NAME;
+
+    fn open(saved: &Saved, opening: &Opening<'_>) -> Result<Self> {
+        let found: Found = saved.json("found")?;
+        let Found { in_force, channels } = &found;
+        in_force.validate().map_err(|error| saved.locate("found", error))?;
+        let dim = saved.classes()?.dim();
+        if let Some(channel) = channels.iter().find(|&&channel| channel >= dim) {
+            return Err(saved.malformed("metadata `found`", format!("channels below {dim}"), channel));
         }
-        .write(path)
+        let head = KernelHead::open(saved, [in_force.alpha, in_force.beta], channels.len(), opening)?;
+        let channels = indices(channels, head.device());
+        Ok(Self { settings: saved.json("settings")?, found, channels, head })
     }
 }

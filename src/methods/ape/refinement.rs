@@ -1,13 +1,9 @@
 use burn::tensor::{Device, Tensor, TensorData};
 use faer::Mat;
 
-use crate::{
-    FeatureSet, TextClassifier,
-    methods::{
-        dense::{row_major, softmax_rows, unit_rows},
-        kernel_head::KernelHead,
-    },
-};
+use crate::features::{FeatureSet, TextClassifier};
+use crate::model::KernelHead;
+use crate::numerics::{row_major, softmax_rows};
 
 /// The weights of likeness between classes and of the texts' variance, as for most of the authors' data sets.
 const LIKENESS: f64 = 0.7;
@@ -26,7 +22,7 @@ pub(super) struct Refinement<'a> {
 impl<'a> Refinement<'a> {
     /// Keeps `part` of the channels, at least one.
     pub fn new(set: &'a FeatureSet, classes: &'a TextClassifier, part: f64) -> Self {
-        let (images, text) = (unit_rows(set.embeddings()), unit_rows(classes.weights()));
+        let (images, text) = (set.embeddings().unit_rows(), classes.weights().unit_rows());
         let scores = scores(&images, &text, set);
         let mut channels: Vec<usize> = (0..scores.len()).collect();
         channels.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
@@ -87,7 +83,7 @@ fn selected(rows: &Mat<f64>, channels: &[usize]) -> Mat<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{FeatureFile, Support};
+    use crate::features::{FeatureFile, Support};
 
     /// The definition, pair by pair.
     #[test]
@@ -95,7 +91,8 @@ mod tests {
         let file = FeatureFile::synthetic(0).unwrap();
         let set = file.split("train").unwrap().select(&[0, 1, 2, 40, 70, 71, 200]); // of classes 0, 1, 2 and 6
         let support = Support::new(set).unwrap();
-        let (images, text) = (unit_rows(support.set().embeddings()), unit_rows(file.classifier().weights()));
+        let (images, text) =
+            (support.set().embeddings().unit_rows(), file.classifier().weights().unit_rows());
         let found = scores(&images, &text, support.set());
         for channel in [0, 13, 63] {
             let mut samples: Vec<(usize, f64)> =

@@ -1,21 +1,17 @@
-use std::{mem, path::Path};
-
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::AutoAdapter;
-use crate::{
-    Fingerprint, Fitted, Gda, Method, ProKeR, Result, TextClassifier,
-    adapter::{AdapterFile, parameters::Parameters},
-    methods::{
-        choice::Chosen, fitted_kernel::InForce, kernel_head::KernelHead, linear_head::LinearHead,
-        proker::Regression,
-    },
+use crate::choose::Chosen;
+use crate::error::Result;
+use crate::features::TextClassifier;
+use crate::fingerprint::Fingerprint;
+use crate::methods::proker::Regression;
+use crate::methods::{Gda, ProKeR};
+use crate::model::{
+    Classifier, InForce, KernelHead, LinearHead, Model, Open, Opening, Saved, Section, Settings,
 };
-
-/// What the names of a kernel's tensors begin with. All others are the linear layer's.
-const KERNEL: &str = "kernel.";
 
 /// What was chosen for each member, and why.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -50,44 +46,19 @@ impl FittedAutoAdapter {
     pub fn settings(&self) -> &AutoAdapter {
         &self.settings
     }
-
-    /// Opens a file that [`save`](Fitted::save) wrote, for features that `expected` names.
-    ///
-    /// # Errors
-    /// As [`FittedClipAdapter::load`](crate::FittedClipAdapter::load).
-    pub fn load(path: impl AsRef<Path>, expected: &Fingerprint, device: &Device) -> Result<Self> {
-        let (mut file, archive) =
-            AdapterFile::<AutoAdapter, Found>::read(path.as_ref(), AutoAdapter::NAME, expected)?;
-        let mut kernel = None;
-        if let Some(Chosen { best, .. }) = &file.found.proker {
-            let in_force = best.kernel();
-            let [weight, beta] = in_force.map_err(|error| archive.locate("metadata `found`", error))?;
-            let parameters = mem::take(&mut file.parameters).into_iter();
-            let (of_kernel, others): (Parameters, Parameters) =
-                parameters.partition(|(name, _)| name.starts_with(KERNEL));
-            file.parameters = of_kernel;
-            kernel = Some(KernelHead::load(&file, &archive, weight, beta, device)?);
-            file.parameters = others;
-        }
-        let linear = LinearHead::load(&file, &archive, device)?;
-        Ok(Self { settings: file.settings, found: file.found, kernel, linear })
-    }
 }
 
-impl Fitted for FittedAutoAdapter {
-    fn classes(&self) -> &TextClassifier {
-        self.linear.classes()
+impl Model for FittedAutoAdapter {
+    fn kind(&self) -> &'static str {
+        AutoAdapter::NAME
+    }
+
+    fn fingerprint(&self) -> Fingerprint {
+        self.classes().fingerprint()
     }
 
     fn device(&self) -> &Device {
         self.linear.device()
-    }
-
-    fn logits(&self, images: Tensor<2>) -> Tensor<2> {
-        match &self.kernel {
-            Some(kernel) => (kernel.logits(images.clone()) + self.linear.logits(images)).mul_scalar(0.5),
-            None => self.linear.logits(images),
-        }
     }
 
     /// A sentence, how unsure zero-shot is of the shots in nats, and of each member its settings, the number of
@@ -104,19 +75,46 @@ impl Fitted for FittedAutoAdapter {
         })
     }
 
-    fn save(&self, path: &Path) -> Result<()> {
-        let mut parameters = self.linear.parameters()?;
-        if let Some(kernel) = &self.kernel {
-            parameters.extend(kernel.parameters()?);
+    fn write(&self, into: &mut Section<'_, '_>) -> Result<()> {
+        into.classes(self.classes());
+        into.settings(&self.settings, &self.found);
+        self.linear.write(into)?;
+        self.kernel.as_ref().map_or(Ok(()), |kernel| kernel.write(into))
+    }
+}
+
+impl Classifier for FittedAutoAdapter {
+    fn classes(&self) -> &TextClassifier {
+        self.linear.classes()
+    }
+
+    fn logits(&self, images: Tensor<2>) -> Tensor<2> {
+        match &self.kernel {
+            Some(kernel) => (kernel.logits(images.clone()) + self.linear.logits(images)).mul_scalar(0.5),
+            None => self.linear.logits(images),
         }
-        AdapterFile {
-            method: AutoAdapter::NAME,
-            settings: self.settings,
-            found: self.found.clone(),
-            classes: self.classes().clone(),
-            parameters,
-        }
-        .write(path)
+    }
+
+    fn to_device(&self, device: &Device) -> Result<Box<dyn Classifier>> {
+        let kernel = self.kernel.as_ref().map(|kernel| kernel.to_device(device)).transpose()?;
+        Ok(Box::new(Self { kernel, linear: self.linear.to_device(device)?, ..self.clone() }))
+    }
+}
+
+impl Open for FittedAutoAdapter {
+    const KIND: &'static str = AutoAdapter::NAME;
+
+    fn open(saved: &Saved, opening: &Opening<'_>) -> Result<Self> {
+        let found: Found = saved.json("found")?;
+        let kernel = match &found.proker {
+            Some(Chosen { best, .. }) => {
+                let in_force = best.kernel().map_err(|error| saved.locate("found", error))?;
+                Some(KernelHead::open(saved, in_force, saved.classes()?.dim(), opening)?)
+            }
+            None => None,
+        };
+        let linear = LinearHead::open(saved, opening)?;
+        Ok(Self::new(saved.json("settings")?, found, kernel, linear))
     }
 }
 

@@ -5,12 +5,14 @@ pub use fitted::FittedAutoAdapter;
 
 use serde::{Deserialize, Serialize};
 
-use self::{
-    fitted::Found,
-    rule::{ALPHA, WEIGHT, uncertainty},
-};
-use super::{Gda, Method, ProKeR, Run, check_fit, proposal::Proposal};
-use crate::{Error, Result, Support, TextClassifier};
+use self::fitted::Found;
+use self::rule::{ALPHA, WEIGHT, uncertainty};
+use crate::choose::Proposal;
+use crate::error::{Error, Result};
+use crate::features::{Support, TextClassifier};
+use crate::methods::{Gda, ProKeR};
+use crate::model::Settings;
+use crate::train::{Method, Run};
 
 /// For those who do not want to choose: the mean of two closed forms of opposite kinds, which add the more the
 /// less sure zero-shot CLIP is of the shots.
@@ -50,7 +52,7 @@ use crate::{Error, Result, Support, TextClassifier};
 /// # Examples
 /// ```
 /// use burn::tensor::Device;
-/// use clip_adapter::{AutoAdapter, FeatureFile, Fitted, Method, ZeroShot};
+/// use clip_adapter::{AutoAdapter, Classifier, FeatureFile, Method, ZeroShot};
 ///
 /// let (file, device) = (FeatureFile::synthetic(0)?, Device::flex());
 /// let (support, test) = (file.support(4, 1)?, file.test_set("test")?);
@@ -102,8 +104,11 @@ fn within(member: &str, error: Error) -> Error {
     }
 }
 
-impl Method for AutoAdapter {
+impl Settings for AutoAdapter {
     const NAME: &'static str = "auto";
+}
+
+impl Method for AutoAdapter {
     type Fitted = FittedAutoAdapter;
 
     fn fit_with(
@@ -112,7 +117,7 @@ impl Method for AutoAdapter {
         classes: &TextClassifier,
         run: &mut Run<'_>,
     ) -> Result<FittedAutoAdapter> {
-        check_fit(support, classes)?;
+        support.check(classes)?;
         self.validate()?;
         let unsure = uncertainty(support.set(), classes);
         let propose = |weight: f64| Proposal::new(weight * unsure.sqrt(), support.set());

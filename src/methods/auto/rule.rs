@@ -1,9 +1,7 @@
 //! What is proposed before any shot is held out.
 
-use crate::{
-    FeatureSet, TextClassifier,
-    methods::dense::{softmax_rows, zero_shot_logits},
-};
+use crate::features::{FeatureSet, TextClassifier};
+use crate::numerics::softmax_rows;
 
 /// The weight of the regression, and of the Gaussians beside the identity, where zero-shot is unsure by one nat.
 pub(super) const WEIGHT: f64 = 12.0;
@@ -12,7 +10,7 @@ pub(super) const ALPHA: f64 = 48.0;
 /// How unsure zero-shot CLIP is of the images, or how wrong where that is more: the larger of the mean entropy of
 /// its probabilities and its mean negative log-likelihood, in nats.
 pub(super) fn uncertainty(set: &FeatureSet, classes: &TextClassifier) -> f64 {
-    let logits = zero_shot_logits(set.embeddings(), classes);
+    let logits = classes.logits_on_host(set.embeddings());
     let mut probabilities = logits.clone();
     let log_sums = softmax_rows(&mut probabilities);
     let (mut entropy, mut nll) = (0.0, 0.0);

@@ -3,21 +3,15 @@
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
-use super::{
-    ClipAdapter, FittedClipAdapter, Ratio,
-    hoso::{HoldOut, hold_out, rotations, sigmoid},
-};
-use crate::{
-    Error, FeatureSet, Result, Run, Support, TextClassifier,
-    adapter::{AdaptedClip, cross_entropy},
-    evaluate::{Logits, Scores},
-    methods::{
-        dense::{softmax_rows, zero_shot_logits},
-        monitor::{EarlyStopping, Monitor, NoMonitor, is_better},
-        session::Session,
-        trainer::{Examples, scalar},
-    },
-};
+use super::hoso::{HoldOut, sigmoid};
+use super::{ClipAdapter, FittedClipAdapter, Ratio};
+use crate::adapter::{AdaptedClip, cross_entropy};
+use crate::choose::{hold_out, rotations};
+use crate::error::{Error, Result};
+use crate::evaluate::{Logits, Scores};
+use crate::features::{FeatureSet, Support, TextClassifier};
+use crate::numerics::softmax_rows;
+use crate::train::{EarlyStopping, Examples, Monitor, NoMonitor, Run, Session, is_better, scalar};
 
 /// The ratio where there is no evidence for another: the authors' for ImageNet.
 const DEFAULT_RATIO: f64 = 0.2;
@@ -77,7 +71,7 @@ impl<'a> Fit<'a> {
         }
         let mut sum = 0.0;
         for rotation in 0..rotations {
-            sum += session.stage(rotation, |session| {
+            sum += session.stage(|session| {
                 let set = self.support.set();
                 let (held_out, kept) = hold_out(set, rotation);
                 let held_out = Examples::new(&set.select(&held_out), 0.0, &self.device);
@@ -87,8 +81,8 @@ impl<'a> Fit<'a> {
                 });
                 let stage = format!("held-out shot {} of {rotations}", rotation + 1);
                 self.train(&set.select(&kept), 0.5, &mut monitor, &stage, session)?;
-                Ok(vec![monitor.rho()])
-            })?[0];
+                Ok(monitor.rho())
+            })?;
         }
         Ok(sigmoid(sum / rotations as f64))
     }
@@ -96,7 +90,7 @@ impl<'a> Fit<'a> {
     /// How far zero-shot CLIP is from sure of the shots: one less the mean probability that it gives their classes.
     fn doubt(&self) -> f64 {
         let set = self.support.set();
-        let mut probabilities = zero_shot_logits(set.embeddings(), self.classes);
+        let mut probabilities = self.classes.logits_on_host(set.embeddings());
         softmax_rows(&mut probabilities);
         let right = set.labels().iter().enumerate().map(|(row, &label)| probabilities[(row, label)]);
         1.0 - right.sum::<f64>() / set.len() as f64
@@ -111,13 +105,11 @@ impl<'a> Fit<'a> {
             return Err(Error::setting("ratio", "few-shot validation images for `search`", "none"));
         }
         let mut best = None;
-        for (index, ratio) in GRID.into_iter().enumerate() {
-            let found = session.stage(index, |session| {
+        for ratio in GRID {
+            let found = session.stage(|session| {
                 let (_, best) = self.train_on_all(ratio, &format!("ratio {ratio}"), session)?;
-                let (accuracy, nll) = best.expect("validation images were given");
-                Ok(vec![accuracy, nll])
+                best.ok_or_else(|| Error::setting("epochs", "1 or more", 0))
             })?;
-            let found = (found[0], found[1]);
             if best.is_none_or(|(_, best)| is_better(found, best)) {
                 best = Some((ratio, found));
             }
@@ -158,12 +150,14 @@ impl<'a> Fit<'a> {
     ) -> Result<AdaptedClip> {
         let shots = self.support.set().shots_a_class().ceil() as usize;
         let examples = Examples::new(set, self.config.label_smoothing, &self.device);
+        let batches = examples.shuffled(self.config.batch_size, self.config.seed);
         let net = self.config.network(ratio, self.classes, &self.device.clone().autodiff());
         let scale = self.classes.logit_scale();
-        let gradients =
-            |net: &AdaptedClip, images, targets| net.gradients(images, targets, self.weights.clone(), scale);
+        let gradients = |net: &AdaptedClip, [batch]: [Examples; 1]| {
+            Ok(net.gradients(batch.images, batch.targets, self.weights.clone(), scale))
+        };
         let trainer = self.config.trainer(shots).at_scale(scale);
-        trainer.train(net, &examples, gradients, monitor, stage, session)
+        trainer.train(net, &batches, gradients, monitor, stage, session)
     }
 
     fn logits(&self, net: &AdaptedClip, images: Tensor<2>) -> Tensor<2> {

@@ -1,14 +1,13 @@
-use std::path::Path;
-
+use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::ClipAdapter;
-use crate::{
-    Fingerprint, Fitted, Method, Result, TextClassifier,
-    adapter::{AdaptedClip, AdapterFile, parameters},
-    features::contrastive_logits,
-};
+use super::{ClipAdapter, Ratio};
+use crate::adapter::AdaptedClip;
+use crate::error::{Error, Result};
+use crate::features::{TextClassifier, contrastive_logits, normalise};
+use crate::fingerprint::Fingerprint;
+use crate::model::{Classifier, FeatureMap, Model, Open, Opening, Saved, Section, Settings, places};
 
 /// What a file keeps beside the parameters: the ratio, where it is not one of them.
 #[derive(Serialize, Deserialize)]
@@ -49,69 +48,19 @@ impl FittedClipAdapter {
         let text = self.net.text.as_ref().map(|branch| branch.fusion.ratios());
         (image, text)
     }
-
-    /// Adapted image features `f*`.
-    ///
-    /// # Shapes
-    /// - `images`: `[batch, dim]` on its device, of any length
-    /// - returns: `[batch, dim]`, unit rows
-    ///
-    /// # Panics
-    /// If the width of `images` is not the adapter's.
-    pub fn adapt(&self, images: Tensor<2>) -> Tensor<2> {
-        self.net.images(images)
-    }
-
-    /// Opens a file that [`save`](Fitted::save) wrote, for features that `expected` names.
-    ///
-    /// # Errors
-    /// [`Error::Read`](crate::Error::Read) if it cannot be read,
-    /// [`Error::Malformed`](crate::Error::Malformed) if it is not a whole CLIP-Adapter file, and
-    /// [`Error::Fingerprint`](crate::Error::Fingerprint) if it was trained for another backbone, other prompts or
-    /// other classes.
-    ///
-    /// # Examples
-    /// ```
-    /// use burn::tensor::Device;
-    /// use clip_adapter::{ClipAdapter, FeatureFile, Fitted, FittedClipAdapter, Method};
-    ///
-    /// let (file, device) = (FeatureFile::synthetic(0)?, Device::flex());
-    /// let model = ClipAdapter::default().fit(&file.support(1, 1)?, file.classifier(), &device)?;
-    /// let folder = tempfile::tempdir().unwrap();
-    /// let path = folder.path().join("minerals.adapter.safetensors");
-    ///
-    /// model.save(&path)?;
-    /// let same = FittedClipAdapter::load(&path, &file.classifier().fingerprint(), &device)?;
-    /// let test = file.test_set("test")?;
-    /// assert_eq!(same.evaluate(&test)?, model.evaluate(&test)?);
-    /// # Ok::<(), clip_adapter::Error>(())
-    /// ```
-    pub fn load(path: impl AsRef<Path>, expected: &Fingerprint, device: &Device) -> Result<Self> {
-        let (file, archive) =
-            AdapterFile::<ClipAdapter, Found>::read(path.as_ref(), ClipAdapter::NAME, expected)?;
-        file.settings.validate(file.classes.dim())?;
-        let constant = file.found.constant_ratio;
-        if !(0.0..=1.0).contains(&constant) {
-            return Err(archive.malformed("metadata `found`", "a ratio of 0..=1", constant));
-        }
-        let device = device.clone().without_autodiff();
-        let mut net = file.load(file.settings.network(0.5, &file.classes, &device), &archive)?;
-        net.set_ratio(constant);
-        Ok(Self::new(file.settings, net, file.classes, device))
-    }
 }
 
-impl Fitted for FittedClipAdapter {
-    fn classes(&self) -> &TextClassifier {
-        &self.classes
+impl Model for FittedClipAdapter {
+    fn kind(&self) -> &'static str {
+        ClipAdapter::NAME
+    }
+
+    fn fingerprint(&self) -> Fingerprint {
+        self.classes.fingerprint()
     }
 
     fn device(&self) -> &Device {
         &self.device
-    }
-
-    fn logits(&self, images: Tensor<2>) -> Tensor<2> {
-        contrastive_logits(self.net.images(images), self.adapted_classes.clone(), self.classes.logit_scale())
     }
 
     fn chosen(&self) -> serde_json::Value {
@@ -119,14 +68,65 @@ impl Fitted for FittedClipAdapter {
         serde_json::json!({ "ratio": image, "text_ratio": text })
     }
 
-    fn save(&self, path: &Path) -> Result<()> {
-        AdapterFile {
-            method: ClipAdapter::NAME,
-            settings: self.settings.clone(),
-            found: Found { constant_ratio: self.net.constant_ratio() },
-            classes: self.classes.clone(),
-            parameters: parameters::collect(&self.net),
+    fn write(&self, into: &mut Section<'_, '_>) -> Result<()> {
+        into.classes(&self.classes);
+        into.settings(&self.settings, &Found { constant_ratio: self.net.constant_ratio() });
+        into.module(&self.net);
+        Ok(())
+    }
+}
+
+impl FeatureMap for FittedClipAdapter {
+    /// `f* = normalise(r A(f) + (1 - r) f)`.
+    fn images(&self, images: Tensor<2>) -> Tensor<2> {
+        self.net.images(images)
+    }
+
+    /// `w* = normalise(r A(w) + (1 - r) w)`, or the texts themselves where only the image side has an adapter.
+    fn texts(&self, texts: Tensor<2>) -> Tensor<2> {
+        self.net.classes(normalise(texts))
+    }
+}
+
+impl Classifier for FittedClipAdapter {
+    fn classes(&self) -> &TextClassifier {
+        &self.classes
+    }
+
+    fn logits(&self, images: Tensor<2>) -> Tensor<2> {
+        contrastive_logits(self.net.images(images), self.adapted_classes.clone(), self.classes.logit_scale())
+    }
+
+    fn to_device(&self, device: &Device) -> Result<Box<dyn Classifier>> {
+        let device = device.clone().without_autodiff();
+        let net = self.net.clone().fork(&device);
+        Ok(Box::new(Self::new(self.settings.clone(), net, self.classes.clone(), device)))
+    }
+
+    fn with_classes(&self, classes: &TextClassifier) -> Result<Box<dyn Classifier>> {
+        places(&self.classes, classes)?;
+        if self.net.text.is_some() && self.settings.ratio == Ratio::LearnedPerClass {
+            let expected = "one ratio for all classes";
+            return Err(Error::unsupported("new classes", expected, "one a class"));
         }
-        .write(path)
+        let (settings, net) = (self.settings.clone(), self.net.clone());
+        Ok(Box::new(Self::new(settings, net, classes.clone(), self.device.clone())))
+    }
+}
+
+impl Open for FittedClipAdapter {
+    const KIND: &'static str = ClipAdapter::NAME;
+
+    fn open(saved: &Saved, opening: &Opening<'_>) -> Result<Self> {
+        let settings: ClipAdapter = saved.json("settings")?;
+        let (classes, device) = (saved.classes()?, opening.device());
+        settings.validate(classes.dim()).map_err(|error| saved.locate("settings", error))?;
+        let Found { constant_ratio } = saved.json("found")?;
+        if !(0.0..=1.0).contains(&constant_ratio) {
+            return Err(saved.malformed("metadata `found`", "a ratio of 0..=1", constant_ratio));
+        }
+        let mut net = saved.module(settings.network(0.5, classes, device))?;
+        net.set_ratio(constant_ratio);
+        Ok(Self::new(settings, net, classes.clone(), device.clone()))
     }
 }

@@ -2,11 +2,9 @@
 
 use std::ops::ControlFlow;
 
-use crate::{
-    FeatureSet, Result,
-    adapter::AdaptedClip,
-    methods::{monitor::Monitor, session::MonitorState, trainer::GO_ON},
-};
+use crate::adapter::AdaptedClip;
+use crate::error::Result;
+use crate::train::{GO_ON, Monitor, MonitorState};
 
 /// Half the width of the central difference, in units of rho.
 const DIFFERENCE: f64 = 0.05;
@@ -73,37 +71,5 @@ impl<F: Fn(&AdaptedClip) -> Result<f64>> Monitor<AdaptedClip> for HoldOut<F> {
         }
         net.set_ratio(sigmoid(self.rho));
         Ok(net)
-    }
-}
-
-/// How often a shot can be held out, up to `limit` times: never where no class has two.
-pub(crate) fn rotations(set: &FeatureSet, limit: usize) -> usize {
-    let most = set.class_counts().into_iter().max().unwrap_or(0);
-    if most < 2 { 0 } else { most.min(limit) }
-}
-
-/// The rows of one shot of each class, and all others. A class with a single shot is never held out.
-pub(crate) fn hold_out(set: &FeatureSet, rotation: usize) -> (Vec<usize>, Vec<usize>) {
-    let counts = set.class_counts();
-    let mut seen = vec![0; counts.len()];
-    (0..set.len()).partition(|&row| {
-        let class = set.labels()[row];
-        seen[class] += 1;
-        counts[class] > 1 && seen[class] - 1 == rotation % counts[class]
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::features::Embeddings;
-
-    #[test]
-    fn one_shot_of_each_class_is_held_out_in_turn() {
-        let rows = Embeddings::new(vec![1.0; 6], 1).unwrap();
-        let set = FeatureSet::new(rows, vec![0, 1, 0, 0, 1, 2], ["a", "b", "c"]).unwrap();
-        assert_eq!(hold_out(&set, 0), (vec![0, 1], vec![2, 3, 4, 5]));
-        assert_eq!(hold_out(&set, 1), (vec![2, 4], vec![0, 1, 3, 5]));
-        assert_eq!(hold_out(&set, 2), (vec![1, 3], vec![0, 2, 4, 5]));
     }
 }

@@ -6,21 +6,20 @@ mod ratio;
 pub use fitted::FittedClipAdapter;
 pub use ratio::Ratio;
 
-pub(super) use hoso::{hold_out, rotations};
-
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
 use self::fit::Fit;
-use super::{Method, Run, check_fit, optimiser::Optimiser, schedule::Schedule, trainer::Trainer};
-use crate::{
-    Activation, AdapterConfig, Error, ResidualFusionConfig, Result, Support, TextClassifier,
-    adapter::{AdaptedClip, Branch, RatioKind},
-};
+use crate::adapter::{Activation, AdaptedClip, AdapterConfig, Branch, RatioKind, ResidualFusionConfig};
+use crate::error::{Error, Result};
+use crate::features::{Support, TextClassifier};
+use crate::model::Settings;
+use crate::train::{Method, Optimiser, Run, Schedule, Trainer, Warmup};
 
 /// Which sides of CLIP get an adapter.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Branches {
     /// The image features: the paper's choice.
     #[default]
@@ -64,7 +63,7 @@ pub enum Branches {
 /// # Examples
 /// ```
 /// use burn::tensor::Device;
-/// use clip_adapter::{ClipAdapter, FeatureFile, Fitted, Method, methods::Ratio};
+/// use clip_adapter::{Classifier, ClipAdapter, FeatureFile, Method, methods::Ratio};
 ///
 /// let file = FeatureFile::synthetic(0)?;
 /// let method = ClipAdapter { ratio: Ratio::Fixed(0.6), epochs: Some(40), ..Default::default() };
@@ -195,21 +194,19 @@ impl ClipAdapter {
         });
         Trainer {
             schedule: Schedule {
-                rate: self.learning_rate,
-                warmup_rate: self.warmup_rate,
-                warmup_epochs: self.warmup_epochs,
-                epochs,
-                smooth: false,
+                warmup: Warmup::Constant { rate: self.warmup_rate, epochs: self.warmup_epochs },
+                ..Schedule::coop(self.learning_rate, epochs)
             },
-            batch_size: self.batch_size,
             optimiser: Optimiser::Sgd { momentum: self.momentum, weight_decay: self.weight_decay },
-            seed: self.seed,
         }
     }
 }
 
-impl Method for ClipAdapter {
+impl Settings for ClipAdapter {
     const NAME: &'static str = "clip-adapter";
+}
+
+impl Method for ClipAdapter {
     type Fitted = FittedClipAdapter;
 
     fn fit_with(
@@ -218,7 +215,7 @@ impl Method for ClipAdapter {
         classes: &TextClassifier,
         run: &mut Run<'_>,
     ) -> Result<FittedClipAdapter> {
-        check_fit(support, classes)?;
+        support.check(classes)?;
         self.validate(classes.dim())?;
         Fit::new(self, support, classes, run.device()).run(run)
     }

@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize, de};
 
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// The weight of the adapted branch, or how to find it.
 ///

@@ -1,10 +1,8 @@
 use faer::{Mat, linalg::solvers::Solve};
 
-use crate::{
-    FeatureSet, Result, TextClassifier,
-    features::Embeddings,
-    methods::dense::{cholesky, unit_rows},
-};
+use crate::error::Result;
+use crate::features::{Embeddings, FeatureSet, TextClassifier};
+use crate::numerics::cholesky;
 
 /// Shots closer to the means of their classes than this, squared and on average, are no evidence of a spread.
 const NO_SPREAD: f64 = 1e-12;
@@ -25,9 +23,9 @@ pub(super) struct Prior {
 impl Prior {
     /// The text as so many shots of every class, and the spread of `set` for those of its parts that have none.
     pub fn new(classes: &TextClassifier, text_shots: f64, set: &FeatureSet) -> Self {
-        let images = unit_rows(set.embeddings());
+        let images = set.embeddings().unit_rows();
         let means = class_means(&images, set);
-        Self { text: unit_rows(classes.weights()), text_shots, trace: trace(&centred(&images, &means, set)) }
+        Self { text: classes.weights().unit_rows(), text_shots, trace: trace(&centred(&images, &means, set)) }
     }
 
     /// How far `P` is from the identity where the shots do not spread.
@@ -57,7 +55,7 @@ impl Prior {
 
 impl Gaussians {
     pub fn estimate(set: &FeatureSet, prior: &Prior) -> Result<Self> {
-        let images = unit_rows(set.embeddings()); // [shots, dim]
+        let images = set.embeddings().unit_rows(); // [shots, dim]
         let mut means = class_means(&images, set); // [dim, classes]
         let centred = centred(&images, &means, set);
         prior.shift(&mut means, &set.class_counts());
@@ -82,7 +80,7 @@ impl Gaussians {
 
     /// `f w^T + b` of every image: `[images, classes]`.
     pub fn scores(&self, images: &Embeddings) -> Mat<f64> {
-        let product = unit_rows(images) * &self.weights;
+        let product = images.unit_rows() * &self.weights;
         Mat::from_fn(product.nrows(), product.ncols(), |row, class| product[(row, class)] + self.bias[class])
     }
 }

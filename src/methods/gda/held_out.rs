@@ -1,13 +1,10 @@
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
 use super::gaussians::{Gaussians, Prior};
-use crate::{
-    Result, Support, TextClassifier,
-    methods::{
-        choice::{Fold, ROTATIONS, folds},
-        dense::{row_major, zero_shot_logits},
-    },
-};
+use crate::choose::{Fold, ROTATIONS, folds};
+use crate::error::Result;
+use crate::features::{Support, TextClassifier};
+use crate::numerics::row_major;
 
 /// What zero-shot CLIP and Gaussians say of images that were held out of the estimate.
 pub(super) struct HeldOut {
@@ -24,11 +21,7 @@ impl HeldOut {
             let (kept, held_out) = fold();
             let images = held_out.embeddings();
             let scores = Gaussians::estimate(&kept, prior)?.scores(images);
-            Ok((
-                held_out.labels().to_vec(),
-                row_major(&zero_shot_logits(images, classes)),
-                row_major(&scores),
-            ))
+            Ok((held_out.labels().to_vec(), row_major(&classes.logits_on_host(images)), row_major(&scores)))
         };
         let folds = folds(support, ROTATIONS).into_par_iter();
         for (of_fold, zero, scores) in folds.map(score).collect::<Result<Vec<_>>>()? {

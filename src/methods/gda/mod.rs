@@ -4,19 +4,14 @@ mod held_out;
 use faer::Mat;
 use serde::{Deserialize, Serialize};
 
-use self::{
-    gaussians::{Gaussians, Prior},
-    held_out::HeldOut,
-};
-use super::{
-    Method, Run, check_fit,
-    choice::{Choice, Chosen},
-    dense::{row_major, unit_rows},
-    fitted_linear::FittedLinear,
-    linear_head::LinearHead,
-    proposal::{NearChoice, Proposal},
-};
-use crate::{Error, Result, Support, TextClassifier};
+use self::gaussians::{Gaussians, Prior};
+use self::held_out::HeldOut;
+use crate::choose::{Choice, Chosen, NearChoice, Proposal};
+use crate::error::{Error, Result};
+use crate::features::{Support, TextClassifier};
+use crate::model::{FittedLinear, LinearHead, Settings};
+use crate::numerics::row_major;
+use crate::train::{Method, Run};
 
 /// The weights tried where none is given, of which 0 is zero-shot.
 const ALPHAS: [f64; 14] = [0.0, 1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0];
@@ -50,7 +45,7 @@ const DEFAULT_ALPHA: f64 = 1.0;
 /// # Examples
 /// ```
 /// use burn::tensor::Device;
-/// use clip_adapter::{FeatureFile, Fitted, Method, ZeroShot, methods::Gda};
+/// use clip_adapter::{Classifier, FeatureFile, Method, ZeroShot, methods::Gda};
 ///
 /// let (file, device) = (FeatureFile::synthetic(0)?, Device::flex());
 /// let (support, test) = (file.support(4, 1)?, file.test_set("test")?);
@@ -155,22 +150,25 @@ impl FittedGda {
     }
 }
 
-impl Method for Gda {
+impl Settings for Gda {
     const NAME: &'static str = "gda";
+}
+
+impl Method for Gda {
     type Fitted = FittedGda;
 
     fn fit_with(&self, support: &Support, classes: &TextClassifier, run: &mut Run<'_>) -> Result<FittedGda> {
-        check_fit(support, classes)?;
+        support.check(classes)?;
         self.validate()?;
         let alpha = self.choose(support, classes, DEFAULT_ALPHA)?.best.alpha.unwrap_or(DEFAULT_ALPHA);
         let prior = Prior::new(classes, self.text_shots, support.set());
         let Gaussians { weights, bias } = Gaussians::estimate(support.set(), &prior)?;
-        let text = unit_rows(classes.weights()); // [classes, dim]
+        let text = classes.weights().unit_rows(); // [classes, dim]
         let weight = Mat::from_fn(text.nrows(), text.ncols(), |class, column| {
             classes.logit_scale() * text[(class, column)] + alpha * weights[(column, class)]
         });
         let bias = bias.iter().map(|bias| (alpha * bias) as f32).collect();
         let head = LinearHead::new(classes, row_major(&weight), bias, run.device());
-        Ok(FittedGda::new(*self, Weight { alpha }, head))
+        Ok(FittedGda::of(*self, Weight { alpha }, head))
     }
 }

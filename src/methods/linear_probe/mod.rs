@@ -6,14 +6,12 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use self::regression::Regression;
-use super::{
-    Method, Run, check_fit,
-    choice::{Choice, Fold, folds},
-    dense::row_major,
-    fitted_linear::FittedLinear,
-    linear_head::LinearHead,
-};
-use crate::{Error, Result, Support, TextClassifier};
+use crate::choose::{Choice, Fold, folds};
+use crate::error::{Error, Result};
+use crate::features::{Support, TextClassifier};
+use crate::model::{FittedLinear, LinearHead, Settings};
+use crate::numerics::row_major;
+use crate::train::{Method, Run};
 
 /// The strengths tried where none is given, weakest pull to zero last.
 const GRID: [f64; 6] = [0.1, 1.0, 10.0, 100.0, 1e3, 1e4];
@@ -46,7 +44,7 @@ const ROUGH: f64 = 1e-4;
 /// # Examples
 /// ```
 /// use burn::tensor::Device;
-/// use clip_adapter::{FeatureFile, Fitted, Method, ZeroShot, methods::LinearProbe};
+/// use clip_adapter::{Classifier, FeatureFile, Method, ZeroShot, methods::LinearProbe};
 ///
 /// let (file, device) = (FeatureFile::synthetic(0)?, Device::flex());
 /// let (support, test) = (file.support(16, 1)?, file.test_set("test")?);
@@ -117,8 +115,11 @@ impl FittedLinearProbe {
     }
 }
 
-impl Method for LinearProbe {
+impl Settings for LinearProbe {
     const NAME: &'static str = "linear-probe";
+}
+
+impl Method for LinearProbe {
     type Fitted = FittedLinearProbe;
 
     fn fit_with(
@@ -127,13 +128,13 @@ impl Method for LinearProbe {
         classes: &TextClassifier,
         run: &mut Run<'_>,
     ) -> Result<FittedLinearProbe> {
-        check_fit(support, classes)?;
+        support.check(classes)?;
         self.validate()?;
         let c = self.c.unwrap_or_else(|| choose_c(support));
         let regression = Regression::new(support.set());
         let (weight, bias) = regression.head(&regression.fit(c, regression.zeros(), EXACT));
         let bias = bias.into_iter().map(|bias| bias as f32).collect();
         let head = LinearHead::new(classes, row_major(&weight), bias, run.device());
-        Ok(FittedLinearProbe::new(*self, Strength { c }, head))
+        Ok(FittedLinearProbe::of(*self, Strength { c }, head))
     }
 }

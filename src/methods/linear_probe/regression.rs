@@ -1,13 +1,7 @@
 use faer::{Mat, MatRef};
 
-use crate::{
-    FeatureSet,
-    features::Embeddings,
-    methods::{
-        dense::{row_major, softmax_rows, unit_rows},
-        lbfgs::minimise,
-    },
-};
+use crate::features::{Embeddings, FeatureSet};
+use crate::numerics::{minimise, row_major, softmax_rows};
 
 /// Steps of a fit, as in the recipe.
 const ITERATIONS: usize = 1000;
@@ -23,7 +17,7 @@ pub(super) struct Regression<'a> {
 
 impl<'a> Regression<'a> {
     pub fn new(set: &'a FeatureSet) -> Self {
-        let images = unit_rows(set.embeddings());
+        let images = set.embeddings().unit_rows();
         let shots = images.nrows();
         let mean = |column: usize| (0..shots).map(|row| images[(row, column)]).sum::<f64>() / shots as f64;
         let mean: Vec<f64> = (0..images.ncols()).map(mean).collect();
@@ -68,7 +62,7 @@ impl<'a> Regression<'a> {
     }
 
     pub fn logits(&self, parameters: &[f64], images: &Embeddings) -> Vec<f32> {
-        row_major(&(centred(&unit_rows(images), &self.mean) * self.weights(parameters)))
+        row_major(&(centred(&images.unit_rows(), &self.mean) * self.weights(parameters)))
     }
 
     /// The same for features that are not centred: `w`, `[classes, dim]`, and `b - w mean`.
@@ -93,7 +87,7 @@ fn centred(images: &Mat<f64>, mean: &[f64]) -> Mat<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::FeatureFile;
+    use crate::features::FeatureFile;
 
     /// The objective as it is defined, in plain loops, of weights `[classes, dim]` on features as they are.
     fn objective(set: &FeatureSet, c: f64, weight: &[Vec<f64>], bias: &[f64]) -> f64 {

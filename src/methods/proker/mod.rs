@@ -4,15 +4,12 @@ use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 use self::problem::Problem;
-use super::{
-    Method, Run, check_fit,
-    choice::{Choice, Chosen, ROTATIONS, hold_outs},
-    dense::row_major,
-    fitted_kernel::{FittedKernel, InForce},
-    kernel_head::KernelHead,
-    proposal::{NearChoice, Proposal},
-};
-use crate::{Error, FeatureSet, Result, Support, TextClassifier};
+use crate::choose::{Choice, Chosen, NearChoice, Proposal, ROTATIONS, hold_outs};
+use crate::error::{Error, Result};
+use crate::features::{FeatureSet, Support, TextClassifier};
+use crate::model::{FittedKernel, InForce, KernelHead, Settings};
+use crate::numerics::row_major;
+use crate::train::{Method, Run};
 
 /// What is tried for a setting that is not given. A weight of 0 is zero-shot.
 const BETAS: [f64; 3] = [1.0, 5.0, 20.0];
@@ -50,7 +47,7 @@ const DEFAULTS: Regression = Regression { beta: 5.0, lambda: 0.1, weight: 10.0 }
 /// # Examples
 /// ```
 /// use burn::tensor::Device;
-/// use clip_adapter::{FeatureFile, Fitted, Method, ZeroShot, methods::ProKeR};
+/// use clip_adapter::{Classifier, FeatureFile, Method, ZeroShot, methods::ProKeR};
 ///
 /// let (file, device) = (FeatureFile::synthetic(0)?, Device::flex());
 /// let (support, test) = (file.support(16, 1)?, file.test_set("test")?);
@@ -216,8 +213,11 @@ impl FittedProKeR {
     }
 }
 
-impl Method for ProKeR {
+impl Settings for ProKeR {
     const NAME: &'static str = "proker";
+}
+
+impl Method for ProKeR {
     type Fitted = FittedProKeR;
 
     fn fit_with(
@@ -226,7 +226,7 @@ impl Method for ProKeR {
         classes: &TextClassifier,
         run: &mut Run<'_>,
     ) -> Result<FittedProKeR> {
-        check_fit(support, classes)?;
+        support.check(classes)?;
         self.validate()?;
         let problem = Problem::new(support.set(), classes);
         let found = if support.set().len() > MOST_SHOTS {

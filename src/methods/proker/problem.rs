@@ -3,10 +3,9 @@ use faer::{
     linalg::solvers::{DenseSolveCore, Solve},
 };
 
-use crate::{
-    FeatureSet, Result, TextClassifier,
-    methods::dense::{cholesky, softmax_rows, unit_rows, zero_shot_logits},
-};
+use crate::error::Result;
+use crate::features::{FeatureSet, TextClassifier};
+use crate::numerics::{cholesky, softmax_rows};
 
 /// What is regressed on what.
 pub(super) struct Problem<'a> {
@@ -19,9 +18,9 @@ pub(super) struct Problem<'a> {
 
 impl<'a> Problem<'a> {
     pub fn new(set: &'a FeatureSet, classes: &TextClassifier) -> Self {
-        let images = unit_rows(set.embeddings());
+        let images = set.embeddings().unit_rows();
         let cosines = &images * images.transpose();
-        let zero_shot = zero_shot_logits(set.embeddings(), classes);
+        let zero_shot = classes.logits_on_host(set.embeddings());
         let mut targets = zero_shot.clone();
         softmax_rows(&mut targets);
         for (row, &label) in set.labels().iter().enumerate() {
@@ -82,7 +81,7 @@ impl<'a> Problem<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::FeatureFile;
+    use crate::features::FeatureFile;
 
     /// Fits without each group and asks what the regression says of it.
     #[test]

@@ -1,31 +1,16 @@
 mod objective;
 
-use std::path::Path;
-
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use self::objective::{Objective, Projector, tensor, with_bias};
-use super::{
-    Fitted, Run, check_classes,
-    monitor::NoMonitor,
-    optimiser::Optimiser,
-    schedule::Schedule,
-    session::Session,
-    trainer::{Examples, Trainer},
-};
-use crate::{
-    Error, Fingerprint, Result, Support, TextClassifier,
-    adapter::{
-        AdapterFile,
-        parameters::{self, Parameter, Parameters},
-    },
-    backbone::VisualProjection,
-    features::{contrastive_logits, normalise},
-};
-
-/// The name in files, where `load` expects it.
-const NAME: &str = "prolip";
+use crate::archive::parameters::{self, Parameter};
+use crate::backbone::VisualProjection;
+use crate::error::{Error, Result};
+use crate::features::{Support, TextClassifier, contrastive_logits, normalise};
+use crate::fingerprint::Fingerprint;
+use crate::model::{Classifier, FeatureMap, Model, Open, Opening, Saved, Section, Settings, places};
+use crate::train::{Examples, NoMonitor, Optimiser, Run, Schedule, Session, Trainer};
 
 /// The names of its tensors in a file, as Hugging Face has them.
 const WEIGHT: &str = "visual_projection.weight";
@@ -38,7 +23,7 @@ const BIAS: &str = "visual_projection.bias";
 /// al., 2024, section 3, <https://arxiv.org/abs/2410.05270>). It needs a backbone that shows its projection
 /// ([`ClipBackbone::visual_projection`](crate::ClipBackbone::visual_projection)), and features taken before it
 /// ([`ClipBackbone::image_features`](crate::ClipBackbone::image_features)) to fit and to score. It is therefore no
-/// [`Method`](crate::Method), but what it gives is [`Fitted`].
+/// [`Method`](crate::Method), but what it gives is saved and opened like all others.
 ///
 /// | Name | Default | Range | Meaning |
 /// | --- | --- | --- | --- |
@@ -53,7 +38,7 @@ const BIAS: &str = "visual_projection.bias";
 /// # Examples
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use clip_adapter::{FeatureFile, Fitted, Method, ProLip, Run, ZeroShot, backbone::VisualProjection};
+/// use clip_adapter::{Classifier, FeatureFile, Method, ProLip, Run, ZeroShot, backbone::VisualProjection};
 ///
 /// let (file, device) = (FeatureFile::synthetic(0)?, Device::flex());
 /// let (support, test) = (file.support(16, 1)?, file.test_set("test")?);
@@ -123,23 +108,23 @@ impl ProLip {
             let (expected, found) = (weight.shape[0], set.embeddings().dim());
             return Err(Error::Dim { what: "support features".to_owned(), expected, found });
         }
-        check_classes(support, classes)?;
+        support.check_classes(classes)?;
 
         let seen = set.class_counts().into_iter().filter(|&count| count > 0).count();
         let lambda = self.lambda.unwrap_or(1.0 / set.len().div_ceil(seen) as f64);
-        let identity = serde_json::json!([NAME, self, classes.fingerprint(), set.digest()]);
+        let identity = serde_json::json!([Self::NAME, self, classes.fingerprint(), set.digest()]);
         let objective = Objective::new(&weight, bias.as_ref(), classes, lambda, &device);
-        let examples = Examples::new(set, 0.0, &device);
-        let gradients = |net: &Projector, images, targets| objective.gradients(net, images, targets);
+        let batches = Examples::new(set, 0.0, &device).shuffled(0, 0);
+        let gradients = |net: &Projector, [batch]: [Examples; 1]| {
+            Ok(objective.gradients(net, batch.images, batch.targets))
+        };
         let mut session = Session::open(run, identity.to_string(), 1)?;
         let trainer = Trainer {
-            schedule: Schedule::smooth(self.learning_rate, self.steps),
-            batch_size: 0,
+            schedule: Schedule::cosine(self.learning_rate, self.steps),
             optimiser: Optimiser::Adam { epsilon: self.epsilon },
-            seed: 0,
         };
         let net = Projector::new(&weight, &device);
-        let net = trainer.train(net, &examples, gradients, &mut NoMonitor, "projection", &mut session)?;
+        let net = trainer.train(net, &batches, gradients, &mut NoMonitor, "projection", &mut session)?;
         session.close()?;
         let learned = parameters::collect(&net)[WEIGHT].turned();
         Ok(FittedProLip::new(*self, lambda, classes, &learned, bias.as_ref(), &device))
@@ -178,6 +163,13 @@ impl FittedProLip {
         }
     }
 
+    /// The same projection elsewhere, or beside other classes.
+    fn moved(&self, classes: &TextClassifier, device: &Device) -> Result<Self> {
+        let bias = self.bias.as_ref().map(Parameter::of).transpose()?;
+        let weight = Parameter::of(&self.weight)?;
+        Ok(Self::new(self.settings, self.lambda, classes, &weight, bias.as_ref(), device))
+    }
+
     /// The settings it was fitted with.
     pub fn settings(&self) -> &ProLip {
         &self.settings
@@ -187,32 +179,52 @@ impl FittedProLip {
     pub fn projection(&self) -> VisualProjection {
         VisualProjection { weight: self.weight.clone(), bias: self.bias.clone() }
     }
-
-    /// Opens a file that [`save`](Fitted::save) wrote, for features that `expected` names.
-    ///
-    /// # Errors
-    /// As [`FittedClipAdapter::load`](crate::FittedClipAdapter::load).
-    pub fn load(path: impl AsRef<Path>, expected: &Fingerprint, device: &Device) -> Result<Self> {
-        let (file, archive) = AdapterFile::<ProLip, f64>::read(path.as_ref(), NAME, expected)?;
-        let (device, dim) = (device.clone().without_autodiff(), Some(file.classes.dim()));
-        let has_bias = file.parameters.contains_key(BIAS);
-        file.expect_names(if has_bias { &[WEIGHT, BIAS] } else { &[WEIGHT] }, &archive)?;
-        let weight = Parameter::of(&file.tensor::<2>(WEIGHT, [dim, None], &archive, &device)?)?.turned();
-        let bias = match has_bias {
-            true => Some(Parameter::of(&file.tensor::<1>(BIAS, [dim], &archive, &device)?)?),
-            false => None,
-        };
-        Ok(Self::new(file.settings, file.found, &file.classes, &weight, bias.as_ref(), &device))
-    }
 }
 
-impl Fitted for FittedProLip {
-    fn classes(&self) -> &TextClassifier {
-        &self.classes
+impl Settings for ProLip {
+    const NAME: &'static str = "prolip";
+}
+
+impl Model for FittedProLip {
+    fn kind(&self) -> &'static str {
+        ProLip::NAME
+    }
+
+    fn fingerprint(&self) -> Fingerprint {
+        self.classes.fingerprint()
     }
 
     fn device(&self) -> &Device {
         &self.device
+    }
+
+    fn chosen(&self) -> serde_json::Value {
+        serde_json::json!({ "lambda": self.lambda })
+    }
+
+    fn write(&self, into: &mut Section<'_, '_>) -> Result<()> {
+        into.classes(&self.classes);
+        into.settings(&self.settings, &self.lambda);
+        let weight = Parameter::of(&self.weight)?.turned();
+        into.floats(WEIGHT, &weight.shape, &weight.values);
+        self.bias.as_ref().map_or(Ok(()), |bias| into.tensor(BIAS, bias))
+    }
+}
+
+impl FeatureMap for FittedProLip {
+    /// `normalise(x P + b)` of features before the projection.
+    fn images(&self, images: Tensor<2>) -> Tensor<2> {
+        normalise(with_bias(images.matmul(self.weight.clone()), self.bias.as_ref()))
+    }
+
+    fn texts(&self, texts: Tensor<2>) -> Tensor<2> {
+        normalise(texts)
+    }
+}
+
+impl Classifier for FittedProLip {
+    fn classes(&self) -> &TextClassifier {
+        &self.classes
     }
 
     /// The width before the projection.
@@ -221,27 +233,31 @@ impl Fitted for FittedProLip {
     }
 
     fn logits(&self, images: Tensor<2>) -> Tensor<2> {
-        let projected = with_bias(images.matmul(self.weight.clone()), self.bias.as_ref());
-        contrastive_logits(normalise(projected), self.class_weights.clone(), self.classes.logit_scale())
+        contrastive_logits(self.images(images), self.class_weights.clone(), self.classes.logit_scale())
     }
 
-    fn chosen(&self) -> serde_json::Value {
-        serde_json::json!({ "lambda": self.lambda })
+    fn to_device(&self, device: &Device) -> Result<Box<dyn Classifier>> {
+        Ok(Box::new(self.moved(&self.classes, &device.clone().without_autodiff())?))
     }
 
-    fn save(&self, path: &Path) -> Result<()> {
-        let mut learned = Parameters::new();
-        learned.insert(WEIGHT.to_owned(), Parameter::of(&self.weight)?.turned());
-        if let Some(bias) = &self.bias {
-            learned.insert(BIAS.to_owned(), Parameter::of(bias)?);
-        }
-        AdapterFile {
-            method: NAME,
-            settings: self.settings,
-            found: self.lambda,
-            classes: self.classes.clone(),
-            parameters: learned,
-        }
-        .write(path)
+    fn with_classes(&self, classes: &TextClassifier) -> Result<Box<dyn Classifier>> {
+        places(&self.classes, classes)?;
+        Ok(Box::new(self.moved(classes, &self.device)?))
+    }
+}
+
+impl Open for FittedProLip {
+    const KIND: &'static str = ProLip::NAME;
+
+    fn open(saved: &Saved, opening: &Opening<'_>) -> Result<Self> {
+        let (classes, device) = (saved.classes()?, opening.device());
+        let dim = Some(classes.dim());
+        let weight = Parameter::of(&saved.tensor::<2>(WEIGHT, [dim, None], device)?)?.turned();
+        let bias = match saved.has(BIAS) {
+            true => Some(Parameter::of(&saved.tensor::<1>(BIAS, [dim], device)?)?),
+            false => None,
+        };
+        let (settings, lambda) = (saved.json("settings")?, saved.json("found")?);
+        Ok(Self::new(settings, lambda, classes, &weight, bias.as_ref(), device))
     }
 }

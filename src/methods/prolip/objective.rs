@@ -5,11 +5,9 @@ use burn::{
     tensor::{Device, Tensor, TensorData},
 };
 
-use crate::{
-    TextClassifier,
-    adapter::{cross_entropy, parameters::Parameter},
-    features::{contrastive_logits, normalise},
-};
+use crate::adapter::cross_entropy;
+use crate::archive::parameters::Parameter;
+use crate::features::{TextClassifier, contrastive_logits, normalise};
 
 /// The one parameter: a linear layer without its bias, which does not train.
 #[derive(Module, Debug)]

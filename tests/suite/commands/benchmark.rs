@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use clip_adapter::{FeatureFile, methods};
+use clip_adapter::{FeatureFile, train::Registry};
 use serde_json::Value;
 
 use super::{feature_file, json, run};
@@ -229,7 +229,7 @@ fn all_leaves_no_method_out_and_nothing_is_done_twice() {
     let (out, ..) = benchmark(folder.path(), &["--shots", "1", "--seeds", "1"]);
     let names: Vec<&str> =
         out["ranks"].as_array().unwrap().iter().map(|rank| rank["method"].as_str().unwrap()).collect();
-    assert_eq!(names, methods::NAMES);
+    assert_eq!(names, Registry::builtin().names());
 }
 
 #[test]

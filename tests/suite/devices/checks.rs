@@ -7,13 +7,15 @@ use burn::{
     tensor::{Device, Gradients, Tensor},
 };
 use clip_adapter::{
-    Activation, AdapterConfig, ClipAdapter, ClipBackbone, Error, FeatureFile, Fitted, FittedClipAdapter,
+    Activation, AdapterConfig, Classifier, ClipAdapter, ClipBackbone, Error, FeatureFile, FittedClipAdapter,
     Method, Run,
     backbone::Precision,
-    methods::{self, Branches, Ratio},
+    methods::{Branches, Ratio},
+    model::{Model, Open},
+    train::Registry,
 };
 
-use crate::backbone::{GOLDEN, golden};
+use crate::backbone::{golden, golden_models};
 
 /// Takes what was compared, by how much it differs, and by how much it may.
 pub type Report<'a> = dyn FnMut(&str, f64, f64) + 'a;
@@ -67,7 +69,7 @@ fn encoded(model: &str, precision: Precision, device: &Device) -> Result<Encoded
 }
 
 fn towers(device: &Device, report: &mut Report<'_>) {
-    for model in GOLDEN {
+    for model in golden_models("every_device_computes_what_flex_computes") {
         let expected = encoded(model, Precision::F32, &Device::flex()).unwrap();
         for (precision, limit) in
             [(Precision::F32, FEATURES), (Precision::F16, 1e-2), (Precision::Bf16, 5e-2)]
@@ -128,12 +130,12 @@ fn adapter(device: &Device, report: &mut Report<'_>) {
     }
 }
 
-fn scores(model: &dyn Fitted, file: &FeatureFile) -> Vec<f32> {
+fn scores(model: &dyn Classifier, file: &FeatureFile) -> Vec<f32> {
     let logits = model.score(file.split("test").unwrap().embeddings()).unwrap();
     logits.rows().flatten().copied().collect()
 }
 
-fn accuracy(model: &dyn Fitted, file: &FeatureFile) -> f64 {
+fn accuracy(model: &dyn Classifier, file: &FeatureFile) -> f64 {
     model.evaluate(&file.test_set("test").unwrap()).unwrap().accuracy
 }
 
@@ -170,7 +172,7 @@ fn closed_forms(device: &Device, report: &mut Report<'_>) {
         ("ss-text", &none),
     ] {
         let fit = |settings: &serde_json::Value, device: &Device| {
-            let method = methods::by_name(name, settings.as_object().unwrap()).unwrap();
+            let method = Registry::builtin().method(name, settings.as_object().unwrap()).unwrap();
             method.fit_any(&support, file.classifier(), &mut Run::new(device)).unwrap()
         };
         let (found, expected) = (fit(settings, device), fit(settings, &Device::flex()));

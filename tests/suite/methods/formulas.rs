@@ -1,6 +1,8 @@
 //! Every method against its formula.
 
-use clip_adapter::{Fitted, Gda, ProKeR, SsText, TipAdapter, ZeroShot, features::Embeddings};
+use clip_adapter::{
+    Classifier, Gda, ProKeR, SsText, TipAdapter, ZeroShot, features::Embeddings, model::Model,
+};
 
 use super::{
     file, fit,
@@ -8,7 +10,7 @@ use super::{
     uneven,
 };
 
-fn logits(model: &impl Fitted, images: &Embeddings) -> Vec<Vec<f64>> {
+fn logits(model: &impl Classifier, images: &Embeddings) -> Vec<Vec<f64>> {
     let logits = model.score(images).unwrap();
     logits.rows().map(|row| row.iter().map(|&logit| f64::from(logit)).collect()).collect()
 }

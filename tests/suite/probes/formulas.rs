@@ -3,7 +3,8 @@
 use std::{fs, path::Path};
 
 use clip_adapter::{
-    Ape, Fitted, LinearProbe, LpPlusPlus, Support, TextClassifier, TipAdapter, ZeroShot, features::Embeddings,
+    Ape, Classifier, LinearProbe, LpPlusPlus, Support, TextClassifier, TipAdapter, ZeroShot,
+    features::Embeddings, model::Model,
 };
 use safetensors::SafeTensors;
 use serde_json::json;
@@ -14,7 +15,7 @@ use crate::methods::{
     uneven,
 };
 
-fn logits(model: &impl Fitted, images: &Embeddings) -> Rows {
+fn logits(model: &impl Classifier, images: &Embeddings) -> Rows {
     let logits = model.score(images).unwrap();
     logits.rows().map(|row| row.iter().map(|&logit| f64::from(logit)).collect()).collect()
 }

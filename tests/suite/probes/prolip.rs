@@ -4,8 +4,11 @@ use std::ops::ControlFlow;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use clip_adapter::{
-    Error, FeatureSet, Fitted, ProLip, Run, Support, TextClassifier, backbone::VisualProjection,
-    features::Embeddings, methods::FittedProLip,
+    Classifier, Error, FeatureSet, ProLip, Run, Support, TextClassifier,
+    backbone::VisualProjection,
+    features::Embeddings,
+    methods::FittedProLip,
+    model::{Model, Open},
 };
 
 use super::file;

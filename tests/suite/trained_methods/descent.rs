@@ -5,7 +5,7 @@ use std::f64::consts::PI;
 
 use burn::tensor::Device;
 use clip_adapter::{
-    Clap, CrossModal, FeatureSet, Fitted, Method, Rla, Support, TaskRes, TextClassifier, TipAdapterF,
+    Clap, Classifier, CrossModal, FeatureSet, Method, Rla, Support, TaskRes, TextClassifier, TipAdapterF,
     features::Embeddings,
 };
 

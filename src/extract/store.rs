@@ -1,0 +1,158 @@
+use std::path::{Path, PathBuf};
+
+use super::Extracted;
+use super::folder::{ShardFolder, locate};
+use super::manifest::Manifest;
+use super::shards::{Rows, Shards, Skipped, kept, name_skipped};
+use crate::archive::PutFloats;
+use crate::error::{Error, Result};
+use crate::features::{Embeddings, FeatureFile};
+use crate::input::ImageSource;
+
+/// The features of a list of images on disk, complete and checked, of which one shard at a time is in memory.
+///
+/// A store is a folder with a `manifest.json` and one safetensors file for every shard of
+/// [`Extraction::shard`](super::Extraction::shard) images. The manifest names what the features are of: the backbone's
+/// identity, and that of the list of images ([`ImageSource::identity`]). Every shard repeats it, and nothing of another
+/// manifest is ever used. A file is written whole or not at all; a killed process leaves at most a temporary `.tmp*`
+/// file.
+///
+/// # Examples
+/// Write a feature file of any number of images in constant memory:
+/// ```no_run
+/// use clip_adapter::{extract::Store, input::ImageFolder, prelude::*};
+///
+/// let clip = ClipBackbone::from_pretrained("path/to/clip-vit-base-patch32", &Device::flex())?;
+/// let photos = ImageFolder::open("photos")?;
+/// clip.extract().store("photos.store").fill(&photos)?;
+/// let store = Store::open(&["photos.store"], clip.identity())?;
+/// let classes = clip.text_classifier(photos.class_names(), &Prompts::default())?;
+/// FeatureFile::new("photos", classes).write_with("photos.safetensors", &[("train", &store, &photos)])?;
+/// # Ok::<(), clip_adapter::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Store {
+    folders: Vec<ShardFolder>,
+    places: Vec<usize>, // the folder of each shard
+    manifest: Manifest,
+    images: usize,
+    skipped: Vec<Skipped>,
+}
+
+impl Store {
+    /// Opens a store of `backbone`'s features, [`ClipBackbone::identity`](crate::ClipBackbone::identity): one folder
+    /// or, where every part of a cluster's job had its own, several. The headers of all shards are read and checked,
+    /// and no values.
+    ///
+    /// # Errors
+    /// [`Error::Fingerprint`] with both sides if a folder is of another backbone or list; [`Error::Data`] with the
+    /// shards that are missing or in two folders; [`Error::Read`] or [`Error::Malformed`] for a damaged file.
+    pub fn open(folders: &[impl AsRef<Path>], backbone: &str) -> Result<Self> {
+        let Some(first) = folders.first() else {
+            return Err(Error::data("stores", "at least one folder", "none"));
+        };
+        let manifest = Manifest { backbone: backbone.to_owned(), ..Manifest::read(first.as_ref())? };
+        let images = manifest.count(first.as_ref())?;
+        let folders = folders
+            .iter()
+            .map(|folder| {
+                manifest.check(&Manifest::read(folder.as_ref())?)?;
+                Ok(ShardFolder::new(folder.as_ref(), manifest.clone(), images))
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let places = locate(&folders, Shards { images, size: manifest.shard })?;
+        let mut store = Self { folders, places, manifest, images, skipped: Vec::new() };
+        for (shard, &place) in store.places.iter().enumerate() {
+            store.skipped.extend(store.folders[place].skipped(shard)?);
+        }
+        Ok(store)
+    }
+
+    /// The number of images that have features.
+    pub fn len(&self) -> usize {
+        self.images - self.skipped.len()
+    }
+
+    /// Whether no image has.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The width of a feature.
+    pub fn dim(&self) -> usize {
+        self.manifest.dim
+    }
+
+    /// The images that were left out, each with what was wrong with it.
+    ///
+    /// # Errors
+    /// [`Error::Fingerprint`] if the store is of another list than `source`.
+    pub fn skipped(&self, source: &dyn ImageSource) -> Result<Vec<(PathBuf, Error)>> {
+        self.check(source)?;
+        Ok(name_skipped(source, &self.skipped))
+    }
+
+    /// All features in memory: what [`Extraction::run`](super::Extraction::run) gives.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); [`Error::Fingerprint`] if the store is of another list than `source`.
+    pub fn load(&self, source: &dyn ImageSource) -> Result<Extracted> {
+        self.check(source)?;
+        let mut rows = Rows::default();
+        for shard in 0..self.places.len() {
+            rows.append(self.read(shard)?);
+        }
+        Extracted::of(source, 0..self.images, rows, self.dim())
+    }
+
+    fn check(&self, source: &dyn ImageSource) -> Result<()> {
+        self.manifest.of(source)?.check(&self.manifest)
+    }
+
+    /// One class index a row.
+    fn labels(&self, source: &dyn ImageSource) -> Result<Vec<usize>> {
+        let label = |image: usize| {
+            source
+                .label(image)
+                .ok_or_else(|| Error::data(source.key(image).display().to_string(), "a class", "none"))
+        };
+        kept(0..self.images, &self.skipped).into_iter().map(label).collect()
+    }
+
+    fn read(&self, shard: usize) -> Result<Rows> {
+        self.folders[self.places[shard]].read(shard)
+    }
+
+    /// Hands over all normalised features, a shard at a time.
+    fn each(&self, put: &mut PutFloats<'_>) -> Result<()> {
+        for shard in 0..self.places.len() {
+            let rows = Embeddings::new(self.read(shard)?.values, self.dim())?;
+            put(rows.into_normalised().values())?;
+        }
+        Ok(())
+    }
+}
+
+impl FeatureFile {
+    /// As [`write`](Self::write), with further splits straight out of stores, of which one shard at a time is read: the
+    /// name of each, its store, and the images that the store is of. The bytes are those of the file that holds the
+    /// same splits in memory.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write), [`with_split`](Self::with_split) and [`Store::load`].
+    pub fn write_with(
+        &self,
+        path: impl AsRef<Path>,
+        splits: &[(&str, &Store, &dyn ImageSource)],
+    ) -> Result<()> {
+        let mut archive = self.archive()?;
+        for &(name, store, source) in splits {
+            store.check(source)?;
+            self.check_split(name, store.dim(), source.class_names())?;
+            let shape = [store.len(), store.dim()];
+            archive.floats_from(format!("{name}.features"), &shape, move |put| store.each(put));
+            archive.indices(format!("{name}.labels"), &store.labels(source)?);
+        }
+        archive.write(path.as_ref())
+    }
+}

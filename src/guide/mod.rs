@@ -1,0 +1,53 @@
+//! The long form: one page a subject, whose code is compiled and run with the tests.
+//!
+//! | Page | Answers |
+//! | --- | --- |
+//! | [`first_minute`] | how images become an adapter, and an adapter labels |
+//! | [`own_method`] | how a method outside this crate does all that its own can |
+//! | [`own_training`] | how such a method trains, and goes on after it was stopped |
+//! | [`architecture`] | which room holds what, what it may import, which trait has which role |
+//! | [`methods`] | what each method gains, how that was measured, how one is added to this crate |
+//! | [`backbones`] | which CLIPs can be loaded, and what they were held against |
+//! | [`devices`] | what it runs on, and how each device was tested |
+//! | [`speed`] | how fast it is beside PyTorch |
+//! | [`files`] | what stands in every file that is written |
+//! | [`limits`] | what is refused because it is too large to be true |
+//! | [`changelog`] | what changed |
+
+#[doc = include_str!("first_minute.md")]
+pub mod first_minute {}
+
+#[doc = include_str!("own_method.md")]
+pub mod own_method {}
+
+#[doc = include_str!("own_training.md")]
+pub mod own_training {}
+
+#[doc = include_str!("architecture.md")]
+pub mod architecture {}
+
+#[doc = include_str!("methods.md")]
+pub mod methods {}
+
+#[doc = include_str!("backbones.md")]
+pub mod backbones {}
+
+#[doc = include_str!("devices.md")]
+pub mod devices {}
+
+#[doc = include_str!("speed.md")]
+pub mod speed {}
+
+#[doc = include_str!("files.md")]
+pub mod files {}
+
+#[doc = include_str!("limits.md")]
+pub mod limits {}
+
+#[doc = include_str!("changelog.md")]
+pub mod changelog {}
+
+/// The program of the README, which the tests compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;

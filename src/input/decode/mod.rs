@@ -1,0 +1,115 @@
+//! From the bytes of a file to RGB, as Pillow makes it.
+
+mod jpeg;
+pub(in crate::input) mod limits;
+
+use std::fs::File;
+use std::io::{Cursor, Read};
+use std::path::Path;
+
+use image::metadata::Orientation;
+use image::{DynamicImage, ImageDecoder, ImageError, ImageReader, Limits, RgbImage};
+
+use self::limits::{MAX_BYTES, MAX_FILE, MAX_SIDE};
+use crate::error::{Error, Result};
+
+/// Decodes the bytes of an image, which errors call `name`: an upload, a member of an archive, a frame.
+///
+/// JPEG, PNG, WebP, GIF (its first frame), BMP and TIFF, recognised by their content. Grey, palette, alpha and 16-bit
+/// images become RGB as Pillow's `convert("RGB")` makes them: alpha is dropped, of 16 bits the upper 8 are kept. EXIF
+/// orientation is not applied, as the reference does not.
+///
+/// # Errors
+/// [`Error::Image`] if they are not an image of these formats, are damaged, or it is larger than 32,768 pixels a side
+/// or 1 GiB decoded.
+///
+/// # Examples
+/// ```
+/// use clip_adapter::input::decode;
+///
+/// let bytes = std::fs::read("tests/golden/images/alpha.png").unwrap();
+/// let image = decode(&bytes, "upload 17")?;
+/// assert_eq!(image.dimensions(), (40, 40));
+/// let error = decode(b"GIF89a", "upload 18").unwrap_err();
+/// assert!(error.to_string().starts_with("upload 18: expected an image"));
+/// # Ok::<(), clip_adapter::Error>(())
+/// ```
+pub fn decode(bytes: &[u8], name: impl AsRef<Path>) -> Result<RgbImage> {
+    let (image, _) = with_orientation(bytes, name.as_ref())?;
+    Ok(to_rgb(image))
+}
+
+/// The same, turned as the camera noted in the EXIF data where `orient` says so.
+pub(super) fn decode_turned(bytes: &[u8], name: &Path, orient: bool) -> Result<RgbImage> {
+    let (mut image, orientation) = with_orientation(bytes, name)?;
+    if orient {
+        image.apply_orientation(orientation);
+    }
+    Ok(to_rgb(image))
+}
+
+/// The bytes of a file that is to be an image.
+///
+/// # Errors
+/// [`Error::Read`] if it cannot be read; [`Error::Image`] if it is larger than 1 GiB.
+pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
+    let failed = |source| Error::read(path, source);
+    let mut file = File::open(path).map_err(failed)?;
+    let expected = file.metadata().map_err(failed)?.len().min(MAX_FILE);
+    let mut bytes = Vec::with_capacity(expected as usize);
+    file.by_ref().take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(Error::image(path, format!("more than {MAX_FILE} bytes")));
+    }
+    Ok(bytes)
+}
+
+/// Any image, and how the camera was held.
+fn with_orientation(bytes: &[u8], name: &Path) -> Result<(DynamicImage, Orientation)> {
+    if let Some((image, orientation)) = jpeg::decode(bytes, name)? {
+        return Ok((DynamicImage::ImageRgb8(image), orientation));
+    }
+    let failed = |error: ImageError| Error::image(name, error);
+    let mut reader = ImageReader::new(Cursor::new(bytes))
+        .with_guessed_format()
+        .map_err(|source| Error::read(name, source))?;
+    let mut limits = Limits::default();
+    limits.max_image_width = Some(MAX_SIDE);
+    limits.max_image_height = Some(MAX_SIDE);
+    limits.max_alloc = Some(MAX_BYTES);
+    reader.limits(limits.clone());
+    let mut decoder = reader.into_decoder().map_err(failed)?;
+    limits.reserve(decoder.total_bytes()).map_err(failed)?;
+    let orientation = decoder.orientation().map_err(failed)?;
+    Ok((DynamicImage::from_decoder(decoder).map_err(failed)?, orientation))
+}
+
+/// PIL's `convert("RGB")`.
+fn to_rgb(image: DynamicImage) -> RgbImage {
+    let upper = |value: u16| (value >> 8) as u8;
+    let (width, height) = (image.width(), image.height());
+    let grey = |values: Vec<u16>| values.into_iter().flat_map(|value| [upper(value); 3]).collect::<Vec<u8>>();
+    let bytes = match image {
+        DynamicImage::ImageLuma16(image) => grey(image.into_raw()),
+        DynamicImage::ImageLumaA16(image) => grey(image.into_raw().into_iter().step_by(2).collect()),
+        DynamicImage::ImageRgb16(image) => image.into_raw().into_iter().map(upper).collect(),
+        DynamicImage::ImageRgba16(image) => image
+            .into_raw()
+            .chunks_exact(4)
+            .flat_map(|pixel| [pixel[0], pixel[1], pixel[2]].map(upper))
+            .collect(),
+        other => return other.into_rgb8(),
+    };
+    RgbImage::from_raw(width, height, bytes).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sixteen_bits_keep_their_upper_eight() {
+        let image = image::ImageBuffer::from_raw(1, 1, vec![0x12ffu16, 0xff00, 0x00ff]).unwrap();
+        assert_eq!(to_rgb(DynamicImage::ImageRgb16(image)).into_raw(), [0x12, 0xff, 0x00]);
+    }
+}
