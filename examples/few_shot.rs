@@ -12,7 +12,7 @@ use std::{ops::ControlFlow, path::PathBuf, process::ExitCode, time::Instant};
 use clap::Parser;
 use clip_adapter::{
     Classifier, DeviceSpec, FeatureFile, Method, Progress, Protocol, Report, Result, Run, ZeroShot,
-    model::Settings,
+    model::{Save, Settings},
     train::{MethodSpec, Registry},
 };
 use indicatif::{ProgressBar, ProgressStyle};

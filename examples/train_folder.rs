@@ -17,6 +17,7 @@ use clip_adapter::{
     ClipBackbone, DeviceSpec, Progress, Prompts, Result, Run, Support,
     extract::{Broken, Extracted},
     input::ImageFolder,
+    model::Save,
     train::{MethodSpec, Registry},
 };
 use indicatif::{ProgressBar, ProgressStyle};

@@ -66,7 +66,7 @@
 //! - `fusion`, `autotune`: faster on GPUs, and wrong in places upstream; off unless asked for.
 //! - `hub`: checkpoints by `org/name` from the Hugging Face hub.
 
-#![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![warn(missing_docs)]
 
 pub mod adapter;
@@ -110,6 +110,9 @@ pub use train::{Method, Progress, Run};
 pub mod prelude {
     pub use burn::tensor::Device;
 
+    pub use crate::input::{ImageBytes, ImageFolder};
+    pub use crate::model::{Model, Save};
+    pub use crate::tasks::Predictor;
     pub use crate::{
         AutoAdapter, Classifier, ClipAdapter, ClipBackbone, DeviceSpec, Error, FeatureFile, FeatureSet,
         Method, Progress, Prompts, Report, Result, Run, Support, TestSet, TextClassifier, TipAdapter,

@@ -22,7 +22,9 @@ use std::{
 use clap::Parser;
 use clip_adapter::{
     Classifier, ClipAdapter, ClipBackbone, DeviceSpec, Error, Result, TextClassifier, ZeroShot,
-    evaluate::Logits, methods, model::Settings,
+    evaluate::Logits,
+    methods,
+    model::{Save, Settings},
 };
 use serde::Serialize;
 use serde_json::{Value, json};

@@ -1,7 +1,7 @@
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
-use super::{FeatureSet, TextClassifier};
+use super::{FeatureSet, TestSet, TextClassifier};
 use crate::error::{Error, Result};
 
 /// The few labelled images a method may learn from, and the few it may choose settings with.
@@ -149,6 +149,28 @@ impl FeatureSet {
     /// [`Error::TooFewShots`] names the first class with fewer images; [`Error::Setting`] if `shots` is 0.
     pub fn shots(&self, shots: usize, seed: u64) -> Result<Support> {
         Support::new(self.select(&self.shot_rows(shots, seed)?))
+    }
+
+    /// Draws `shots` images of every class to learn from, and declares all others a test set.
+    ///
+    /// # Errors
+    /// As [`shots`](Self::shots).
+    ///
+    /// # Examples
+    /// ```
+    /// use clip_adapter::prelude::*;
+    ///
+    /// let photos = FeatureFile::synthetic(0)?.split("train")?.clone();
+    /// let (support, test) = photos.split(4, 1)?;
+    /// assert_eq!(support.set().len() + test.len(), photos.len());
+    /// # Ok::<(), clip_adapter::Error>(())
+    /// ```
+    pub fn split(&self, shots: usize, seed: u64) -> Result<(Support, TestSet)> {
+        let drawn = self.shot_rows(shots, seed)?;
+        let mut rest = vec![true; self.len()];
+        drawn.iter().for_each(|&row| rest[row] = false);
+        let rest: Vec<usize> = (0..self.len()).filter(|&row| rest[row]).collect();
+        Ok((Support::new(self.select(&drawn))?, self.select(&rest).into_test_set()))
     }
 
     /// The rows that [`shots`](Self::shots) takes, class by class.

@@ -35,7 +35,7 @@ use serde_json::Value;
 use crate::archive::ArchiveWriter;
 use crate::error::{Error, Result};
 use crate::evaluate::{Logits, Ranked, Report, Scores};
-use crate::features::{Embeddings, TestSet, TextClassifier};
+use crate::features::{Embeddings, FeatureSet, TestSet, TextClassifier};
 use crate::fingerprint::Fingerprint;
 
 /// The settings of a method: a plain struct, saved as JSON beside what was fitted with it, under the method's name.
@@ -68,18 +68,24 @@ pub trait Model: fmt::Debug + Send + Sync {
     /// # Errors
     /// [`Error::Execution`] if a tensor cannot be read from its device.
     fn write(&self, into: &mut Section<'_, '_>) -> Result<()>;
+}
 
+/// What every model can do with a path. It stands beside [`Model`] so that it takes any path and can be called on a
+/// `dyn Classifier` too.
+pub trait Save: Model {
     /// Writes a file, whole or not at all, that [`Saved::open`] reads.
     ///
     /// # Errors
-    /// As [`write`](Self::write); [`Error::Write`] if the file cannot be written.
-    fn save(&self, path: &Path) -> Result<()> {
+    /// As [`write`](Model::write); [`Error::Write`] if the file cannot be written.
+    fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let mut archive = ArchiveWriter::new(FORMAT);
         archive.text("fingerprint", serde_json::json!(self.fingerprint()));
         Section::root(&mut archive).put(self)?;
-        archive.write(path)
+        archive.write(path.as_ref())
     }
 }
+
+impl<M: Model + ?Sized> Save for M {}
 
 fn knows_images_only(kind: &str) -> Error {
     Error::unsupported("new classes", "a method that knows classes by their text", format!("`{kind}`"))
@@ -170,21 +176,24 @@ pub trait Classifier: Model {
         Ok(self.score(images)?.top(count, self.classes().class_names()))
     }
 
+    /// What labelled images tell of the classifier, such as those that a choice is made by.
+    ///
+    /// # Errors
+    /// As [`score`](Self::score); [`Error::Data`] if there are no images or their classes are others.
+    fn scores(&self, set: &FeatureSet) -> Result<Scores> {
+        let (known, found) = (self.classes().class_names(), set.class_names());
+        if found != known {
+            return Err(Error::data("classes", format!("{known:?}"), format!("{found:?}")));
+        }
+        Scores::new(&self.score(set.embeddings())?, set.labels())
+    }
+
     /// Scores a test set.
     ///
     /// # Errors
-    /// As [`score`](Self::score); [`Error::Data`] if the test set is empty or its classes are others.
+    /// As [`scores`](Self::scores).
     fn evaluate(&self, test: &TestSet) -> Result<Report> {
-        let set = test.set();
-        if set.class_names() != self.classes().class_names() {
-            return Err(Error::data(
-                "test classes",
-                format!("{:?}", self.classes().class_names()),
-                format!("{:?}", set.class_names()),
-            ));
-        }
-        let scores = Scores::new(&self.score(set.embeddings())?, set.labels())?;
-        Ok(Report::new(scores, set.class_names()))
+        Ok(Report::new(self.scores(test.set())?, test.set().class_names()))
     }
 }
 

@@ -1,4 +1,5 @@
 use std::collections::BTreeSet;
+use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -20,7 +21,7 @@ use crate::fingerprint::Fingerprint;
 ///
 /// # Examples
 /// ```
-/// use clip_adapter::{SsText, model::{Model, Saved}, prelude::*};
+/// use clip_adapter::{SsText, model::Saved, prelude::*};
 ///
 /// let (file, device) = (FeatureFile::synthetic(0)?, Device::flex());
 /// let model = SsText::default().fit(&file.support(1, 1)?, file.classifier(), &device)?;
@@ -275,12 +276,19 @@ fn read_classes(archive: &Archive, fingerprint: &Fingerprint) -> Result<TextClas
         .map_err(|error| archive.locate(TEXT, error))
 }
 
+/// What opens a model by its kind.
 type ByKind<'a> = &'a dyn Fn(&Saved, &Opening<'_>) -> Result<Box<dyn Classifier>>;
 
 /// How a model is opened: where it will compute, and how the models within it are found.
 pub struct Opening<'a> {
     device: Device,
     by_kind: Option<ByKind<'a>>,
+}
+
+impl fmt::Debug for Opening<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Opening").field("device", &self.device).finish_non_exhaustive()
+    }
 }
 
 impl<'a> Opening<'a> {
@@ -326,7 +334,7 @@ pub trait Open: Classifier + Sized + 'static {
     ///
     /// # Examples
     /// ```
-    /// use clip_adapter::{FittedClipAdapter, model::{Model, Open}, prelude::*};
+    /// use clip_adapter::{FittedClipAdapter, model::Open, prelude::*};
     ///
     /// let (file, device) = (FeatureFile::synthetic(0)?, Device::flex());
     /// let model = ClipAdapter::default().fit(&file.support(1, 1)?, file.classifier(), &device)?;

@@ -35,7 +35,7 @@ fn copy(archive: &Archive, prefix: &str, to: &mut ArchiveWriter<'_>) -> Result<(
     for (key, value) in archive.metadata() {
         let shared = of_file.contains(&key.as_str());
         if key != "format" && (prefix.is_empty() || !shared) {
-            to.text(&format!("{}{key}", if shared { "" } else { prefix }), value);
+            to.text(format!("{}{key}", if shared { "" } else { prefix }), value);
         }
     }
     for name in archive.names().filter(|name| prefix.is_empty() || *name != section::TEXT) {
@@ -52,11 +52,11 @@ fn copy(archive: &Archive, prefix: &str, to: &mut ArchiveWriter<'_>) -> Result<(
         let members: Vec<Member> = archive.json("found")?;
         for (at, Member { settings: of_member, found }) in members.into_iter().enumerate() {
             let key = |key: &str| format!("{prefix}member.{at}.{key}");
-            to.text(&key("method"), settings["method"].as_str().unwrap_or_default());
-            to.text(&key("settings"), of_member);
-            to.text(&key("found"), found);
+            to.text(key("method"), settings["method"].as_str().unwrap_or_default());
+            to.text(key("settings"), of_member);
+            to.text(key("found"), found);
         }
-        to.text(&format!("{prefix}found"), json!(null));
+        to.text(format!("{prefix}found"), json!(null));
     }
     Ok(())
 }

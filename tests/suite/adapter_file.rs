@@ -1,12 +1,13 @@
 //! Adapter files: what they hold, and what is refused.
 
-use std::fs;
+use std::{fs, path::Path};
 
 use burn::tensor::Device;
 use clip_adapter::{
-    Classifier, ClipAdapter, Error, FeatureFile, Fingerprint, FittedClipAdapter, Method, ZeroShot,
-    methods::{Branches, FittedZeroShot, Ratio},
-    model::{Model, Open},
+    Classifier, ClipAdapter, Error, FeatureFile, Fingerprint, FittedClipAdapter, Method, Run, ZeroShot,
+    methods::{self, Branches, FittedZeroShot, Ratio},
+    model::{Open, Save, Saved},
+    train::Registry,
 };
 use safetensors::SafeTensors;
 
@@ -40,7 +41,7 @@ fn the_same_fit_writes_the_same_bytes() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str| {
         let (_, model) = fitted(&ClipAdapter { epochs: Some(3), ..Default::default() });
-        model.save(&folder.path().join(name)).unwrap();
+        model.save(folder.path().join(name)).unwrap();
         fs::read(folder.path().join(name)).unwrap()
     };
     assert_eq!(write("a"), write("b"));
@@ -99,4 +100,35 @@ fn another_methods_file_is_refused() {
     assert_eq!(same.evaluate(&test).unwrap(), model.evaluate(&test).unwrap());
     let error = FittedClipAdapter::load(&path, &fingerprint, &device).unwrap_err();
     assert!(matches!(&error, Error::Malformed { part, .. } if part == "metadata `method`"), "{error}");
+}
+
+/// Files that version 0.1.0 wrote before its release, in the format `clip-adapter/1`: one plain, one that held another
+/// file, one that held a list. They open, and say what a fit of today says.
+#[test]
+fn files_of_version_1_still_open() {
+    let (file, device) = (FeatureFile::synthetic(0).unwrap(), Device::flex());
+    let (support, classes) = (file.support(2, 1).unwrap(), file.classifier());
+    let test = file.split("test").unwrap().embeddings();
+    for name in ["clip-adapter", "guard", "ensemble"] {
+        let old =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/version1/{name}.safetensors"));
+        let opened = methods::load(&old, &classes.fingerprint(), &device).unwrap();
+        assert_eq!(opened.kind(), name);
+        let settings = Saved::open(&old).unwrap().settings();
+        let method = Registry::builtin().method(name, settings.as_object().unwrap()).unwrap();
+        let fitted = method.fit_any(&support, classes, &mut Run::new(&device)).unwrap();
+        let (before, after) = (opened.score(test).unwrap(), fitted.score(test).unwrap());
+        for (before, after) in before.rows().flatten().zip(after.rows().flatten()) {
+            approx::assert_abs_diff_eq!(before, after, epsilon = 1e-3);
+        }
+        // Saved again, it is a file of today.
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("again");
+        opened.save(&path).unwrap();
+        let again = methods::load(&path, &classes.fingerprint(), &device).unwrap();
+        assert_eq!(again.score(test).unwrap(), before);
+        let bytes = fs::read(&path).unwrap();
+        let (_, metadata) = SafeTensors::read_metadata(&bytes).unwrap();
+        assert_eq!(metadata.metadata().as_ref().unwrap()["format"], "clip-adapter/2");
+    }
 }
