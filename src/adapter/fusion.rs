@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 /// How a [`ResidualFusion`] comes by its ratio.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum RatioKind {
     /// A constant.
     Fixed,

@@ -1,5 +1,5 @@
-//! A module's parameters by name, for files: the names are the paths of the fields, and a linear layer's weight
-//! is `[out, in]` as PyTorch has it.
+//! A module's parameters by name, for files, as PyTorch has them: the names are the paths of the fields, without the
+//! variants of enums; a linear layer's weight is `[out, in]`; and a norm has a `weight` and a `bias`.
 
 use std::collections::BTreeMap;
 
@@ -61,15 +61,30 @@ pub(crate) struct Mismatch {
     pub found: Option<Vec<usize>>,
 }
 
-/// Where a traversal stands: the field names from the root, and whether the innermost owner is a linear layer.
+/// Where a traversal stands: the fields from the root.
 #[derive(Default)]
 struct Path {
-    fields: Vec<(String, bool)>,
+    fields: Vec<Field>,
+}
+
+struct Field {
+    /// In a file. None for the variant of an enum, which the settings of what is saved tell.
+    name: Option<String>,
+    /// Whether it is one of a linear layer's.
+    linear: bool,
 }
 
 impl Path {
     fn enter(&mut self, name: &str, container: &str) {
-        self.fields.push((name.to_owned(), container == "Struct:Linear"));
+        let norm = container.starts_with("Struct:") && container.ends_with("Norm");
+        let name = match name {
+            _ if container.starts_with("Enum:") => None,
+            "gamma" if norm => Some("weight"),
+            "beta" if norm => Some("bias"),
+            name => Some(name),
+        };
+        let name = name.map(str::to_owned);
+        self.fields.push(Field { name, linear: container == "Struct:Linear" });
     }
 
     fn exit(&mut self) {
@@ -77,12 +92,12 @@ impl Path {
     }
 
     fn name(&self) -> String {
-        self.fields.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(".")
+        self.fields.iter().filter_map(|field| field.name.as_deref()).collect::<Vec<_>>().join(".")
     }
 
     /// Whether this parameter is the weight of a linear layer, which Burn keeps as `[in, out]`.
     fn is_turned(&self, axes: usize) -> bool {
-        axes == 2 && self.fields.last().is_some_and(|(_, linear)| *linear)
+        axes == 2 && self.fields.last().is_some_and(|field| field.linear)
     }
 }
 
@@ -145,5 +160,65 @@ impl ModuleMapper for Loader<'_> {
                 }
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::nn::conv::{Conv1d, Conv1dConfig};
+    use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
+    use burn::tensor::Device;
+
+    use super::*;
+
+    #[derive(Module, Debug)]
+    enum Structure {
+        Line(Linear),
+        Slide(Conv1d),
+    }
+
+    #[derive(Module, Debug)]
+    struct Net {
+        norm: LayerNorm,
+        layers: Vec<Structure>,
+    }
+
+    fn net(device: &Device) -> Net {
+        let line = LinearConfig::new(2, 3).init(device);
+        let slide = Conv1dConfig::new(3, 4, 5).init(device);
+        let layers = vec![Structure::Line(line), Structure::Slide(slide)];
+        Net { norm: LayerNormConfig::new(2).init(device), layers }
+    }
+
+    /// The names are those of files that are already written: a change of any needs a new format.
+    #[test]
+    fn names_and_shapes_are_pytorchs() {
+        let device = Device::flex();
+        let parameters = collect(&net(&device));
+        let found: Vec<(&str, &[usize])> =
+            parameters.iter().map(|(name, parameter)| (name.as_str(), &parameter.shape[..])).collect();
+        let expected: [(&str, &[usize]); 6] = [
+            ("layers.0.bias", &[3]),
+            ("layers.0.weight", &[3, 2]),
+            ("layers.1.bias", &[4]),
+            ("layers.1.weight", &[4, 3, 5]),
+            ("norm.bias", &[2]),
+            ("norm.weight", &[2]),
+        ];
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn what_is_collected_is_what_is_loaded() {
+        let device = Device::flex();
+        let saved = collect(&net(&device));
+        let same = load(net(&device), &saved).unwrap();
+        assert_eq!(collect(&same), saved);
+
+        let mut short = saved;
+        short.remove("norm.weight");
+        let mismatch = load(net(&device), &short).unwrap_err();
+        let expected = Mismatch { name: "norm.weight".into(), expected: vec![2], found: None };
+        assert_eq!(mismatch, expected);
     }
 }

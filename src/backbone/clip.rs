@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Tensor, TensorData};
 
 use super::checkpoint::{Description, Weights, describe, locate, name_of, weight_files};
 use super::towers::{BlockShape, Lanes, TextTransformer, Vision};
@@ -251,6 +251,40 @@ impl ClipBackbone {
             values.extend(to_host(self.image_embeddings(pixels))?);
         }
         Embeddings::new(values, self.config.embed_dim)
+    }
+
+    /// As [`encode_images`](Self::encode_images), but an image that cannot be read has an error of its own: the rows
+    /// are those of the others.
+    ///
+    /// # Errors
+    /// [`Error::Execution`] if the device fails; [`Error::Data`] if an embedding is not finite.
+    ///
+    /// # Examples
+    /// ```
+    /// use clip_adapter::prelude::*;
+    ///
+    /// let clip = ClipBackbone::from_pretrained("examples/pocket/model", &Device::flex())?;
+    /// let icons = "examples/pocket/images/icon-colour";
+    /// let files = [format!("{icons}/food/apple.png"), "no/such.png".into(), format!("{icons}/vehicles/car.png")];
+    /// let (embeddings, read) = clip.encode_each(&files)?;
+    /// assert_eq!(embeddings.rows(), 2);
+    /// assert!(read[0].is_ok() && read[1].is_err() && read[2].is_ok());
+    /// # Ok::<(), clip_adapter::Error>(())
+    /// ```
+    pub fn encode_each(&self, images: &[impl ImageInput]) -> Result<(Embeddings, Vec<Result<()>>)> {
+        let (mut values, mut read) = (Vec::new(), Vec::with_capacity(images.len()));
+        for images in images.chunks(IMAGE_BATCH) {
+            let mut pixels = Vec::new();
+            for found in self.preprocess.load_each(images) {
+                read.push(found.map(|found| pixels.push(found)));
+            }
+            if !pixels.is_empty() {
+                let side = self.preprocess.crop;
+                let pixels = TensorData::new(pixels.concat(), [pixels.len(), 3, side, side]);
+                values.extend(to_host(self.image_embeddings(Tensor::from_data(pixels, &self.device)))?);
+            }
+        }
+        Ok((Embeddings::new(values, self.config.embed_dim)?, read))
     }
 
     /// Tokenises and encodes sentences, in order. Not normalised.

@@ -27,6 +27,7 @@ pub struct VisionConfig {
 
 /// The image tower's architecture.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub enum VisionKind {
     /// Vision transformer.
     Vit {

@@ -27,6 +27,7 @@ use crate::error::{Error, Result};
 /// # Ok::<(), clip_adapter::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Precision {
     /// 32 bits.
     #[default]

@@ -67,6 +67,7 @@ pub enum DeviceSpec {
 /// | `:virtual`, `:virtual:N` | the virtual machine's GPU of index N, 0 where none is given |
 /// | `:cpu` | a driver that computes on the CPU, such as Mesa's lavapipe |
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Gpu {
     /// Whichever wgpu ranks first.
     #[default]
@@ -83,6 +84,7 @@ pub enum Gpu {
 
 /// Where LibTorch computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum LibTorch {
     /// CPU.
     Cpu,

@@ -40,6 +40,7 @@ pub struct Conformal {
 
 /// What conformal sets are worth on labelled images. Percentages are 0..=100.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct SetReport {
     /// Images scored.
     pub images: usize,

@@ -29,6 +29,7 @@ pub struct Reject {
 
 /// What answering only where it is sure gives, in percent.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct RejectReport {
     /// Images that are answered.
     pub coverage: f64,
@@ -38,6 +39,7 @@ pub struct RejectReport {
 
 /// How the errors among the answers grow with the answers, in percent: surest images first.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct RiskCoverage {
     /// Coverage and risk, the wrong ones among the answers, for every threshold that changes them.
     pub points: Vec<[f64; 2]>,

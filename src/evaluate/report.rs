@@ -18,6 +18,7 @@ use super::Scores;
 /// # Ok::<(), clip_adapter::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Report {
     /// Images scored.
     pub images: usize,
@@ -37,6 +38,7 @@ pub struct Report {
 
 /// One class of a [`Report`], in percent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct ClassReport {
     /// Its name.
     pub name: String,

@@ -1,3 +1,4 @@
+use std::fmt;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -83,6 +84,20 @@ pub struct Extraction<'a> {
     pub(super) part: (usize, usize),
     progress: Option<OnProgress<'a>>,
     skip: Option<OnSkip<'a>>,
+}
+
+impl fmt::Debug for Extraction<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Extraction")
+            .field("devices", &self.clips.len())
+            .field("workers", &self.workers)
+            .field("batch", &self.batch)
+            .field("on_broken", &self.broken)
+            .field("store", &self.store)
+            .field("shard", &self.shard)
+            .field("part", &self.part)
+            .finish_non_exhaustive()
+    }
 }
 
 impl ClipBackbone {

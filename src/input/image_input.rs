@@ -23,7 +23,7 @@ use crate::error::Result;
 /// assert_eq!(from_file, preprocess.decode(&from_file)?);
 /// # Ok::<(), clip_adapter::Error>(())
 /// ```
-pub trait ImageInput {
+pub trait ImageInput: Sync {
     /// The image as RGB; one that is still encoded is turned as its EXIF data say, if `orient` asks for that.
     ///
     /// # Errors

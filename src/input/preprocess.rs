@@ -3,6 +3,7 @@ use std::path::Path;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use image::RgbImage;
+use rayon::prelude::*;
 
 use super::ImageInput;
 use super::decode::decode_turned;
@@ -12,6 +13,7 @@ use crate::error::{Error, Result};
 
 /// Which pixel a centre crop starts at when the margin is odd.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum CropRounding {
     /// The smaller one: transformers' `CLIPImageProcessor`.
     #[default]
@@ -103,11 +105,16 @@ impl Preprocess {
     pub fn load(&self, images: &[impl ImageInput], device: &Device) -> Result<Tensor<4>> {
         self.validate()?; // before memory is taken for what a setting claims
         let mut values = Vec::with_capacity(images.len() * 3 * self.crop * self.crop);
-        for image in images {
-            values.extend(self.pixels(image.rgb(self.orient)?.as_ref())?);
+        for pixels in self.load_each(images) {
+            values.extend(pixels?);
         }
         let shape = [images.len(), 3, self.crop, self.crop];
         Ok(Tensor::from_data(TensorData::new(values, shape), device))
+    }
+
+    /// What [`load`](Self::load) makes of each, or what is wrong with it; on all cores.
+    pub(crate) fn load_each(&self, images: &[impl ImageInput]) -> Vec<Result<Vec<f32>>> {
+        images.par_iter().map(|image| self.pixels(image.rgb(self.orient)?.as_ref())).collect()
     }
 
     /// Preprocesses one decoded image to `[3, crop, crop]`, row-major.

@@ -10,6 +10,7 @@ use crate::numerics::vector::{LANES, widest};
 /// Whose fixed-point arithmetic resizing follows: the pixels differ by one or two levels in a few of a thousand.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Resampling {
     /// Pillow's weights of 22 bits: open_clip, and transformers' `CLIPImageProcessorPil`.
     #[default]

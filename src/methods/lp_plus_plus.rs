@@ -201,12 +201,14 @@ impl Steps {
 }
 
 /// The blended classifier of an [`LpPlusPlus`].
-pub type FittedLpPlusPlus = FittedLinear<LpPlusPlus, Kept>;
+pub type FittedLpPlusPlus = FittedLinear<LpPlusPlus, LpPlusPlusFound>;
 
-/// What is found beside the classifier.
+/// What a fit of [`LpPlusPlus`] finds beside the classifier.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub struct Kept {
-    iteration: usize,
+#[non_exhaustive]
+pub struct LpPlusPlusFound {
+    /// The iteration that was kept.
+    pub iteration: usize,
 }
 
 impl FittedLpPlusPlus {
@@ -237,6 +239,6 @@ impl Method for LpPlusPlus {
         let weight = weight.map_err(|error| Error::execution("reading weights", error))?;
         let bias = vec![0.0; classes.class_names().len()];
         let head = LinearHead::new(classes, weight, bias, run.device());
-        Ok(FittedLpPlusPlus::of(*self, Kept { iteration }, head))
+        Ok(FittedLpPlusPlus::of(*self, LpPlusPlusFound { iteration }, head))
     }
 }

@@ -25,11 +25,11 @@ pub use auto::{AutoAdapter, FittedAutoAdapter};
 pub use clip_adapter::{Branches, ClipAdapter, FittedClipAdapter, Ratio};
 pub use cross_modal::{CrossModal, FittedCrossModal};
 pub use ensemble::{Ensemble, FittedEnsemble};
-pub use gda::{FittedGda, Gda};
+pub use gda::{FittedGda, Gda, GdaFound};
 pub use guard::{FittedGuard, Guard};
-pub use linear_probe::{FittedLinearProbe, LinearProbe};
-pub use lp_plus_plus::{FittedLpPlusPlus, LpPlusPlus};
-pub use proker::{FittedProKeR, ProKeR};
+pub use linear_probe::{FittedLinearProbe, LinearProbe, LinearProbeFound};
+pub use lp_plus_plus::{FittedLpPlusPlus, LpPlusPlus, LpPlusPlusFound};
+pub use proker::{FittedProKeR, ProKeR, ProKeRFound};
 pub use prolip::{FittedProLip, ProLip};
 pub use rla::{FittedRla, Rla};
 pub use ss_text::{FittedSsText, SsText};
@@ -94,7 +94,7 @@ impl Saved {
     }
 }
 
-/// Opens a file that any of these methods' [`save`](crate::model::Model::save) wrote, for features that `expected`
+/// Opens a file that any of these methods' [`save`](crate::model::Save::save) wrote, for features that `expected`
 /// names.
 ///
 /// # Errors
@@ -102,7 +102,7 @@ impl Saved {
 ///
 /// # Examples
 /// ```
-/// use clip_adapter::{SsText, methods, model::Model, prelude::*};
+/// use clip_adapter::{SsText, methods, prelude::*};
 ///
 /// let (file, device) = (FeatureFile::synthetic(0)?, Device::flex());
 /// let model = SsText::default().fit(&file.support(1, 1)?, file.classifier(), &device)?;

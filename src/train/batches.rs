@@ -5,6 +5,9 @@ use rand_chacha::ChaCha8Rng;
 use crate::error::Result;
 use crate::features::FeatureSet;
 
+/// The batches of one epoch, and the share that each has in the loss of the epoch.
+pub type Epoch<'a, B> = Box<dyn Iterator<Item = Result<(B, f64)>> + 'a>;
+
 /// What a network is trained on, batch by batch. A batch has any shape: two tensors, pictures and captions, rows to be
 /// read from a disk.
 pub trait Batches {
@@ -14,12 +17,12 @@ pub trait Batches {
     /// The batches of an epoch: as many in each.
     fn steps(&self) -> usize;
 
-    /// The batches of an epoch, counted from 0, and the share that each has in the loss of the epoch. What an epoch
-    /// holds depends on its number alone, so that a resumed fit needs no generator's state.
+    /// The batches of an epoch, counted from 0. What an epoch holds depends on its number alone, so that a resumed fit
+    /// needs no generator's state.
     ///
     /// # Errors
     /// Whatever making a batch fails with; it ends the fit.
-    fn epoch(&self, epoch: usize) -> Result<Box<dyn Iterator<Item = Result<(Self::Batch, f64)>> + '_>>;
+    fn epoch(&self, epoch: usize) -> Result<Epoch<'_, Self::Batch>>;
 }
 
 /// Images and targets on the device.
@@ -104,7 +107,7 @@ impl<const SIDES: usize> Batches for Shuffled<SIDES> {
         self.len().div_ceil(self.batch_size)
     }
 
-    fn epoch(&self, epoch: usize) -> Result<Box<dyn Iterator<Item = Result<(Self::Batch, f64)>> + '_>> {
+    fn epoch(&self, epoch: usize) -> Result<Epoch<'_, Self::Batch>> {
         let order = permutation(self.len(), self.seed, epoch);
         let sides = self.sides.each_ref().map(|side| side.permuted(&order));
         let batch = move |step: usize| {

@@ -13,7 +13,7 @@ mod session;
 mod spec;
 mod trainer;
 
-pub use batches::{Batches, Examples, Shuffled, permutation};
+pub use batches::{Batches, Epoch, Examples, Shuffled, permutation};
 pub use method::{AnyMethod, Method};
 pub use monitor::{EarlyStopping, Monitor, NoMonitor};
 pub use optimiser::Optimiser;

@@ -26,11 +26,14 @@ pub struct Registry {
     entries: Vec<Entry>,
 }
 
+/// A method from its settings.
+type Configure = fn(&Map<String, Value>) -> Result<Box<dyn AnyMethod>>;
+
 #[derive(Clone, Copy)]
 struct Entry {
     name: &'static str,
     /// None for what is not fitted to features alone.
-    method: Option<fn(&Map<String, Value>) -> Result<Box<dyn AnyMethod>>>,
+    method: Option<Configure>,
     open: fn(&Saved, &Opening<'_>) -> Result<Box<dyn Classifier>>,
 }
 

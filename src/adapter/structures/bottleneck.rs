@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 /// The non-linearity after each of an adapter's two layers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Activation {
     /// `max(x, 0)`, the paper's.
     #[default]

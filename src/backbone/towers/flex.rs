@@ -3,6 +3,7 @@
 //!
 //! Threads inside a product wait for each other at the end of each; threads with an image each do not.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::{fmt, ops::Range, sync::Arc, thread};
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
@@ -22,19 +23,23 @@ pub(crate) fn is_flex(device: &Device) -> bool {
 
 /// Threads that each encode a part of a batch. None on devices that share the work out themselves.
 #[derive(Clone)]
-pub(in crate::backbone) struct Lanes(Arc<[ThreadPool]>);
+pub(in crate::backbone) struct Lanes {
+    pools: Arc<[ThreadPool]>,
+    /// Where the next batch begins, so that small batches of several threads do not all wait for the first lane.
+    next: Arc<AtomicUsize>,
+}
 
 impl Lanes {
     pub fn new(device: &Device) -> Self {
         let count = if is_flex(device) { thread::available_parallelism().map_or(1, usize::from) } else { 0 };
         // Each lane is a pool of one: what runs in it finds no other thread to share a product with.
         let pools = (0..count).filter_map(|_| ThreadPoolBuilder::new().num_threads(1).build().ok());
-        Self(pools.collect())
+        Self { pools: pools.collect(), next: Arc::default() }
     }
 
     /// How many parts of a batch are encoded side by side.
     pub fn count(&self) -> usize {
-        self.0.len().max(1)
+        self.pools.len().max(1)
     }
 
     /// The rows that `encode` makes of `0..rows`, which it gets in consecutive ranges: a lane takes its share `at_once`
@@ -45,7 +50,7 @@ impl Lanes {
         at_once: usize,
         encode: impl Fn(Range<usize>) -> Tensor<2> + Sync,
     ) -> Tensor<2> {
-        let (count, encode) = (self.0.len().min(rows), &encode);
+        let (count, encode) = (self.pools.len().min(rows), &encode);
         if count == 0 {
             return encode(0..rows);
         }
@@ -55,11 +60,13 @@ impl Lanes {
             let starts = (bound(lane)..end).step_by(at_once);
             starts.map(|start| encode(start..(start + at_once).min(end))).collect()
         };
+        let first = self.next.fetch_add(count, Ordering::Relaxed);
         let parts = thread::scope(|scope| {
-            let lanes: Vec<_> = (0..count)
-                .zip(self.0.iter())
-                .map(|(lane, pool)| scope.spawn(move || pool.install(|| share(lane))))
-                .collect();
+            let start = |lane: usize| {
+                let pool = &self.pools[first.wrapping_add(lane) % self.pools.len()];
+                scope.spawn(move || pool.install(|| share(lane)))
+            };
+            let lanes: Vec<_> = (0..count).map(start).collect();
             let join = |lane: thread::ScopedJoinHandle<'_, _>| {
                 lane.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
             };

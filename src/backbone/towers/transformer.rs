@@ -16,6 +16,7 @@ use crate::error::Result;
 /// The non-linearity inside a tower.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum TowerActivation {
     /// `x sigmoid(1.702 x)`: OpenAI's weights.
     QuickGelu,

@@ -7,7 +7,7 @@ use crate::choose::Chosen;
 use crate::error::Result;
 use crate::features::TextClassifier;
 use crate::fingerprint::Fingerprint;
-use crate::methods::proker::Regression;
+use crate::methods::proker::ProKeRFound;
 use crate::methods::{Gda, ProKeR};
 use crate::model::{
     Classifier, InForce, KernelHead, LinearHead, Model, Open, Opening, Saved, Section, Settings,
@@ -19,7 +19,7 @@ pub(super) struct Found {
     /// How unsure zero-shot is of the shots, in nats.
     pub unsure: f64,
     /// None where there were too many shots.
-    pub proker: Option<Chosen<Regression>>,
+    pub proker: Option<Chosen<ProKeRFound>>,
     pub gda: Chosen<Gda>,
 }
 

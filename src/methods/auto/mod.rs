@@ -31,7 +31,7 @@ use crate::train::{Method, Run};
 /// probabilities) less `ln(m)^2 / 2`, a log-normal prior. For the Gaussians, few-shot validation images take the
 /// place of held-out shots. What nothing confirms is taken at half: `m` is 1/2 where fewer than half of the
 /// classes have a second shot, and no more where a class has none. If `U` is 0, nothing is added.
-/// [`chosen`](crate::Fitted::chosen) tells what every weight, and zero-shot, made of the held-out shots.
+/// [`chosen`](crate::model::Model::chosen) tells what every weight, and zero-shot, made of the held-out shots.
 ///
 /// | Name | Default | Range | Meaning |
 /// | --- | --- | --- | --- |

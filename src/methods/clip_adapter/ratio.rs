@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 /// assert_eq!(serde_json::from_str::<Ratio>("\"hoso\"").unwrap(), Ratio::Hoso);
 /// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[non_exhaustive]
 pub enum Ratio {
     /// Learned on one held-out shot of each class while adapters train on the others; then an adapter is trained
     /// on all shots with what was learned. Sees nothing but the shots. HOSO-Adapter, arXiv 2603.04341.

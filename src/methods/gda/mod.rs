@@ -57,7 +57,7 @@ const DEFAULT_ALPHA: f64 = 1.0;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Gda {
-    /// Weight of the Gaussians; `None` chooses it.
+    /// GdaFound of the Gaussians; `None` chooses it.
     pub alpha: Option<f64>,
     /// So many shots of its class every text counts as.
     pub text_shots: f64,
@@ -135,12 +135,14 @@ impl Gda {
 }
 
 /// The Gaussians of a [`Gda`], beside the zero-shot classifier.
-pub type FittedGda = FittedLinear<Gda, Weight>;
+pub type FittedGda = FittedLinear<Gda, GdaFound>;
 
-/// What is found beside the classifier.
+/// What a fit of [`Gda`] finds beside the classifier.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub struct Weight {
-    alpha: f64,
+#[non_exhaustive]
+pub struct GdaFound {
+    /// The weight of the Gaussians.
+    pub alpha: f64,
 }
 
 impl FittedGda {
@@ -169,6 +171,6 @@ impl Method for Gda {
         });
         let bias = bias.iter().map(|bias| (alpha * bias) as f32).collect();
         let head = LinearHead::new(classes, row_major(&weight), bias, run.device());
-        Ok(FittedGda::of(*self, Weight { alpha }, head))
+        Ok(FittedGda::of(*self, GdaFound { alpha }, head))
     }
 }

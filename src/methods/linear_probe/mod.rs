@@ -100,12 +100,14 @@ fn choose_c(support: &Support) -> f64 {
 }
 
 /// The classifier of a [`LinearProbe`].
-pub type FittedLinearProbe = FittedLinear<LinearProbe, Strength>;
+pub type FittedLinearProbe = FittedLinear<LinearProbe, LinearProbeFound>;
 
-/// What is found beside the classifier.
+/// What a fit of [`LinearProbe`] finds beside the classifier.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub struct Strength {
-    c: f64,
+#[non_exhaustive]
+pub struct LinearProbeFound {
+    /// The weight of the images against the pull to zero.
+    pub c: f64,
 }
 
 impl FittedLinearProbe {
@@ -135,6 +137,6 @@ impl Method for LinearProbe {
         let (weight, bias) = regression.head(&regression.fit(c, regression.zeros(), EXACT));
         let bias = bias.into_iter().map(|bias| bias as f32).collect();
         let head = LinearHead::new(classes, row_major(&weight), bias, run.device());
-        Ok(FittedLinearProbe::of(*self, Strength { c }, head))
+        Ok(FittedLinearProbe::of(*self, LinearProbeFound { c }, head))
     }
 }

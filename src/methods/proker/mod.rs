@@ -21,7 +21,7 @@ const MOST_SHOTS: usize = 640;
 
 /// What stands where nothing can be left out: what does best when one shot a class of the larger support sets
 /// of four data sets is fitted and the others are scored.
-const DEFAULTS: Regression = Regression { beta: 5.0, lambda: 0.1, weight: 10.0 };
+const DEFAULTS: ProKeRFound = ProKeRFound { beta: 5.0, lambda: 0.1, weight: 10.0 };
 
 /// ProKeR: kernel ridge regression on what zero-shot CLIP leaves to be explained.
 ///
@@ -92,12 +92,12 @@ impl ProKeR {
         support: &Support,
         classes: &TextClassifier,
         proposal: Proposal,
-    ) -> Result<Chosen<Regression>> {
+    ) -> Result<Chosen<ProKeRFound>> {
         let (set, problem) = (support.set(), Problem::new(support.set(), classes));
         if self.weight.is_some() {
             return self.choose(&problem, set);
         }
-        let unconfirmed = self.or(Regression { weight: proposal.unconfirmed(), ..DEFAULTS });
+        let unconfirmed = self.or(ProKeRFound { weight: proposal.unconfirmed(), ..DEFAULTS });
         let groups = groups(set);
         if groups.is_empty() || proposal.is_zero() {
             return Ok(unconfirmed);
@@ -111,7 +111,7 @@ impl ProKeR {
     }
 
     /// The settings in force, of which those not given are chosen.
-    fn choose(&self, problem: &Problem, set: &FeatureSet) -> Result<Chosen<Regression>> {
+    fn choose(&self, problem: &Problem, set: &FeatureSet) -> Result<Chosen<ProKeRFound>> {
         let otherwise = self.or(DEFAULTS);
         let groups = groups(set);
         if groups.is_empty() || (self.beta.is_some() && self.lambda.is_some() && self.weight.is_some()) {
@@ -125,8 +125,8 @@ impl ProKeR {
     }
 
     /// The settings in force without a choice.
-    fn or(&self, otherwise: Regression) -> Chosen<Regression> {
-        Chosen::given(Regression {
+    fn or(&self, otherwise: ProKeRFound) -> Chosen<ProKeRFound> {
+        Chosen::given(ProKeRFound {
             beta: self.beta.unwrap_or(otherwise.beta),
             lambda: self.lambda.unwrap_or(otherwise.lambda),
             weight: self.weight.unwrap_or(otherwise.weight),
@@ -139,7 +139,7 @@ impl ProKeR {
         problem: &Problem,
         groups: &[Vec<usize>],
         weights: &[f64],
-        mut consider: impl FnMut(Regression, &[f32]),
+        mut consider: impl FnMut(ProKeRFound, &[f32]),
     ) -> Result<()> {
         let tried = |setting: Option<f64>, grid: &[f64]| setting.map_or(grid.to_vec(), |value| vec![value]);
         let (betas, lambdas) = (tried(self.beta, &BETAS), tried(self.lambda, &LAMBDAS));
@@ -153,7 +153,7 @@ impl ProKeR {
                         (problem.zero_shot[(rows[row], class)] + weight * left_out[(row, class)]) as f32
                     };
                     let logits: Vec<f32> = (0..rows.len() * classes).map(logit).collect();
-                    consider(Regression { beta, lambda, weight }, &logits);
+                    consider(ProKeRFound { beta, lambda, weight }, &logits);
                 }
             }
         }
@@ -182,21 +182,25 @@ fn groups(set: &FeatureSet) -> Vec<Vec<usize>> {
     hold_outs(set, ROTATIONS).into_iter().map(|(held_out, _)| held_out).collect()
 }
 
-/// The settings in force.
+/// The settings in force in what was fitted with a [`ProKeR`].
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Regression {
+#[non_exhaustive]
+pub struct ProKeRFound {
+    /// As [`ProKeR::beta`].
     pub beta: f64,
+    /// As [`ProKeR::lambda`].
     pub lambda: f64,
+    /// As [`ProKeR::weight`].
     pub weight: f64,
 }
 
-impl From<Regression> for ProKeR {
-    fn from(Regression { beta, lambda, weight }: Regression) -> Self {
+impl From<ProKeRFound> for ProKeR {
+    fn from(ProKeRFound { beta, lambda, weight }: ProKeRFound) -> Self {
         Self { beta: Some(beta), lambda: Some(lambda), weight: Some(weight) }
     }
 }
 
-impl InForce for Regression {
+impl InForce for ProKeRFound {
     fn kernel(&self) -> Result<[f64; 2]> {
         ProKeR::from(*self).validate()?;
         Ok([self.weight, self.beta])
@@ -204,7 +208,7 @@ impl InForce for Regression {
 }
 
 /// The regression of a [`ProKeR`], beside the zero-shot classifier.
-pub type FittedProKeR = FittedKernel<ProKeR, Regression>;
+pub type FittedProKeR = FittedKernel<ProKeR, ProKeRFound>;
 
 impl FittedProKeR {
     /// The settings in force, with those that were chosen.
