@@ -16,8 +16,7 @@ use std::{env, hint::black_box, path::Path, time::Duration};
 use burn::tensor::{Device, Tensor};
 use clip_adapter::{
     AdapterConfig, Classifier, ClipAdapter, ClipBackbone, DeviceSpec, FeatureSet, Method, Run, Support,
-    TipAdapter, ZeroShot,
-    methods::{self, Ratio},
+    TipAdapter, ZeroShot, methods::Ratio, train::Registry,
 };
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 

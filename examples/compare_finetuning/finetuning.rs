@@ -14,7 +14,7 @@ use clip_adapter::{
     evaluate::Logits,
     features::{contrastive_logits, normalise},
     input::{Augment, Preprocess},
-    train::{Batches, NoMonitor, Optimiser, Schedule, Session, Trainer, permutation},
+    train::{Batches, Epoch, NoMonitor, Optimiser, Schedule, Session, Trainer, permutation},
 };
 use image::RgbImage;
 
@@ -122,7 +122,7 @@ impl Batches for Views<'_> {
         self.images.len().div_ceil(BATCH)
     }
 
-    fn epoch(&self, epoch: usize) -> Result<Box<dyn Iterator<Item = Result<(Self::Batch, f64)>> + '_>> {
+    fn epoch(&self, epoch: usize) -> Result<Epoch<'_, Self::Batch>> {
         let order = permutation(self.images.len(), self.seed, epoch);
         let batch = move |step: usize| -> Result<(Self::Batch, f64)> {
             let rows = &order[step * BATCH..order.len().min((step + 1) * BATCH)];

@@ -127,7 +127,7 @@ impl train::Batches for Epochs<'_, '_> {
         self.steps
     }
 
-    fn epoch(&self, epoch: usize) -> Result<Box<dyn Iterator<Item = Result<(ContrastiveBatch, f64)>> + '_>> {
+    fn epoch(&self, epoch: usize) -> Result<train::Epoch<'_, ContrastiveBatch>> {
         let (batches, steps) = (self.batches, epoch * self.steps..(epoch + 1) * self.steps);
         let share = 1.0 / self.steps as f64;
         let (sender, receiver) = mpsc::sync_channel::<Result<ContrastiveBatch>>(AHEAD);

@@ -10,7 +10,7 @@ use clip_adapter::{
     AutoAdapter, Classifier, Error, FeatureFile, FeatureSet, Fingerprint, Gda, Method, ProKeR, Result,
     SsText, Support, TextClassifier, TipAdapter,
     methods::{FittedAutoAdapter, FittedGda, FittedProKeR, FittedSsText, FittedTipAdapter},
-    model::{Model, Open},
+    model::{Model, Open, Save},
     train::Registry,
 };
 use safetensors::{SafeTensors, tensor::TensorView};
@@ -219,7 +219,7 @@ pub fn saved_is_loaded<M: Method>(
                 _ => {}
             }
             fs::write(&path, safetensors::serialize(views, header.metadata().clone()).unwrap()).unwrap();
-            let error = load(&path, &fingerprint, &device).err().expect("a spoiled file").to_string();
+            let error = load(&path, &fingerprint, &device).expect_err("a spoiled file").to_string();
             let expected = if spoil == "unknown" { "other" } else { name };
             assert!(error.contains(&format!("tensor `{expected}`")), "{} {spoil}: {error}", M::NAME);
         }
@@ -285,7 +285,7 @@ fn settings_out_of_range_are_named() {
         let fitted = Registry::builtin().method(method, &settings).and_then(|method| {
             method.fit_any(&support, file.classifier(), &mut clip_adapter::Run::new(&Device::flex()))
         });
-        let error = fitted.err().expect("a setting out of range");
+        let error = fitted.expect_err("a setting out of range");
         assert!(matches!(&error, Error::Setting { name, .. } if name == key), "{method} {key}: {error}");
     }
     assert!(TipAdapter { alpha: f64::NAN, ..Default::default() }.validate().is_err());

@@ -9,7 +9,7 @@ use clip_adapter::{
     evaluate::Logits,
     features::Embeddings,
     methods::{self, FittedGuard, Guard, Ratio},
-    model::{Model, Open},
+    model::{Model, Open, Save},
     train::Registry,
 };
 use serde_json::json;
@@ -327,7 +327,7 @@ fn a_guard_is_saved_with_what_it_guards() {
     let at = bytes.windows(name.len()).position(|bytes| bytes == name).unwrap();
     bytes[at + 1] = b'o';
     fs::write(&path, bytes).unwrap();
-    let error = FittedGuard::load(&path, &fingerprint, &device).err().expect("a spoiled file");
+    let error = FittedGuard::load(&path, &fingerprint, &device).expect_err("a spoiled file");
     assert!(matches!(&error, Error::Malformed { part, .. } if part.contains("inner.method")), "{error}");
 }
 
@@ -335,9 +335,8 @@ fn a_guard_is_saved_with_what_it_guards() {
 fn a_guards_settings_are_checked_and_its_progress_is_one() {
     let file = file();
     let support = file.support(2, 1).unwrap();
-    let fit_error = |guard: Guard| {
-        guard.fit(&support, file.classifier(), &Device::flex()).err().expect("a wrong setting")
-    };
+    let fit_error =
+        |guard: Guard| guard.fit(&support, file.classifier(), &Device::flex()).expect_err("a wrong setting");
     let refused = [
         (fit_error(guard("gda", json!({"beta": 1}))), "beta"),
         (fit_error(guard("gda", json!({"alpha": -1}))), "alpha"),

@@ -9,7 +9,7 @@ use burn::tensor::Device;
 use clip_adapter::{
     Ape, Classifier, Ensemble, Error, FeatureFile, LinearProbe, LpPlusPlus, Method, Run, Support,
     methods::{self, FittedApe, FittedEnsemble, FittedLinearProbe, FittedLpPlusPlus},
-    model::{Model, Open},
+    model::{Model, Open, Save},
     train::Registry,
 };
 use safetensors::SafeTensors;
@@ -299,7 +299,7 @@ fn settings_out_of_range_are_named() {
         let fitted = Registry::builtin()
             .method(method, settings.as_object().unwrap())
             .and_then(|method| method.fit_any(&support, file.classifier(), &mut Run::new(&Device::flex())));
-        let error = fitted.err().expect("a setting out of range");
+        let error = fitted.expect_err("a setting out of range");
         assert!(matches!(&error, Error::Setting { name, .. } if name == expected), "{method}: {error}");
     }
     assert!(LinearProbe { c: Some(f64::NAN) }.validate().is_err());

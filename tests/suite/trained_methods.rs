@@ -11,7 +11,7 @@ use clip_adapter::{
     Support, TaskRes, TextClassifier, TipAdapter, TipAdapterF, ZeroShot,
     evaluate::Logits,
     methods::{FittedClap, FittedCrossModal, FittedRla, FittedTaskRes, FittedTipAdapterF},
-    model::{Model, Open},
+    model::{Model, Open, Save},
     train::{AnyMethod, Registry},
 };
 use serde_json::{Value, json};
@@ -275,7 +275,7 @@ fn settings_out_of_range_are_named() {
         let fitted = Registry::builtin()
             .method(name, &settings)
             .and_then(|method| method.fit_any(&support, file.classifier(), &mut Run::new(&Device::flex())));
-        let error = fitted.err().expect("a setting out of range");
+        let error = fitted.expect_err("a setting out of range");
         assert!(matches!(&error, Error::Setting { name, .. } if name == key), "{name} {key}: {error}");
     }
     assert!(TaskRes { norm: f64::NAN, ..Default::default() }.validate().is_err());

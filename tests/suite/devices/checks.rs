@@ -11,7 +11,7 @@ use clip_adapter::{
     Method, Run,
     backbone::Precision,
     methods::{Branches, Ratio},
-    model::{Model, Open},
+    model::{Open, Save},
     train::Registry,
 };
 

@@ -4,7 +4,8 @@ use std::{fs, path::Path};
 
 use clip_adapter::{
     Ape, Classifier, LinearProbe, LpPlusPlus, Support, TextClassifier, TipAdapter, ZeroShot,
-    features::Embeddings, model::Model,
+    features::Embeddings,
+    model::{Model, Save},
 };
 use safetensors::SafeTensors;
 use serde_json::json;

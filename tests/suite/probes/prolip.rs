@@ -8,7 +8,7 @@ use clip_adapter::{
     backbone::VisualProjection,
     features::Embeddings,
     methods::FittedProLip,
-    model::{Model, Open},
+    model::{Model, Open, Save},
 };
 
 use super::file;
