@@ -67,7 +67,7 @@
 //! - `hub`: checkpoints by `org/name` from the Hugging Face hub.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
-#![warn(missing_docs)]
+#![warn(missing_debug_implementations, missing_docs, unnameable_types)]
 
 pub mod adapter;
 pub mod archive;

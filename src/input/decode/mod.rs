@@ -29,7 +29,7 @@ use crate::error::{Error, Result};
 ///
 /// let bytes = std::fs::read("tests/golden/images/alpha.png").unwrap();
 /// let image = decode(&bytes, "upload 17")?;
-/// assert_eq!(image.dimensions(), (40, 40));
+/// assert_eq!(image.dimensions(), (97, 83));
 /// let error = decode(b"GIF89a", "upload 18").unwrap_err();
 /// assert!(error.to_string().starts_with("upload 18: expected an image"));
 /// # Ok::<(), clip_adapter::Error>(())

@@ -51,8 +51,7 @@ use crate::train::{Method, Run};
 ///
 /// # Examples
 /// ```
-/// use burn::tensor::Device;
-/// use clip_adapter::{AutoAdapter, Classifier, FeatureFile, Method, ZeroShot};
+/// use clip_adapter::prelude::*;
 ///
 /// let (file, device) = (FeatureFile::synthetic(0)?, Device::flex());
 /// let (support, test) = (file.support(4, 1)?, file.test_set("test")?);
