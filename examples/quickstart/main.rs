@@ -22,9 +22,10 @@ use std::{
 use clap::Parser;
 use clip_adapter::{
     Classifier, ClipAdapter, ClipBackbone, DeviceSpec, Error, Result, TextClassifier, ZeroShot,
-    evaluate::Logits,
+    evaluate::{Logits, Ranked},
     methods,
     model::{Save, Settings},
+    tasks::Predictor,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -99,6 +100,13 @@ impl Answer {
         answers.map(|(class, probabilities)| Self { class, probabilities })
     }
 
+    /// Of all classes, likeliest first.
+    fn of(labels: Vec<Ranked>) -> Self {
+        let mut probabilities = vec![0.0; labels.len()];
+        labels.iter().for_each(|label| probabilities[label.class] = label.probability);
+        Self { class: labels.first().map_or(0, |label| label.class), probabilities }
+    }
+
     /// Of the likeliest class.
     fn probability(&self) -> f32 {
         self.probabilities[self.class]
@@ -144,7 +152,8 @@ fn quickstart(arguments: &Arguments) -> Result<()> {
     print_table(&facts, &study);
 
     let reloaded = save_and_read_back(arguments, &study, &classes)?;
-    let others = classify(&clip, &study.zero_shot, reloaded.as_ref(), &to_classify(arguments, &study))?;
+    let predictor = Predictor::new(clip, reloaded)?;
+    let others = classify(&predictor, &study.zero_shot, &to_classify(arguments, &study))?;
     for image in &others {
         println!("{}", short(image.file.clone()).display());
         for (method, answer) in [(ZeroShot::NAME, &image.before), (ClipAdapter::NAME, &image.after)] {
@@ -152,7 +161,7 @@ fn quickstart(arguments: &Arguments) -> Result<()> {
             println!("  {method:<12}  {percent:>5.1} %  {name}");
         }
     }
-    files::write(&arguments.html, page::render(&facts, &study, &others, clip.preprocess())?)?;
+    files::write(&arguments.html, page::render(&facts, &study, &others, predictor.clip().preprocess())?)?;
     println!("\nopen {}", arguments.html.display());
     match &arguments.json {
         Some(path) => files::write(path, format!("{:#}\n", in_json(&facts, &study, &others))),
@@ -226,17 +235,11 @@ fn to_classify(arguments: &Arguments, study: &Study) -> Vec<PathBuf> {
     }
 }
 
-fn classify(
-    clip: &ClipBackbone,
-    zero_shot: &dyn Classifier,
-    adapter: &dyn Classifier,
-    files: &[PathBuf],
-) -> Result<Vec<Classified>> {
-    let images = clip.encode_images(files)?;
-    let (before, after) = (zero_shot.score(&images)?, adapter.score(&images)?);
-    let answers = Answer::all(&before).zip(Answer::all(&after));
-    let classified = files.iter().zip(answers);
-    Ok(classified.map(|(file, (before, after))| Classified { file: file.clone(), before, after }).collect())
+fn classify(predictor: &Predictor, zero_shot: &dyn Classifier, files: &[PathBuf]) -> Result<Vec<Classified>> {
+    let before = zero_shot.score(&predictor.clip().encode_images(files)?)?;
+    let after = predictor.predict_all(files, predictor.class_names().len())?.into_iter().map(Answer::of);
+    let answers = files.iter().zip(Answer::all(&before).zip(after));
+    Ok(answers.map(|(file, (before, after))| Classified { file: file.clone(), before, after }).collect())
 }
 
 fn in_json(facts: &Facts, study: &Study, others: &[Classified]) -> Value {

@@ -32,8 +32,8 @@ impl Upload {
 /// Refuses what claims to be too large before anything is decoded. A header that cannot be read is left to the library,
 /// which says what is wrong with it.
 pub fn check_size(bytes: &[u8]) -> Result<()> {
-    let header = ImageReader::new(Cursor::new(bytes)).with_guessed_format();
-    match header.ok().and_then(|header| header.into_dimensions().ok()) {
+    let size = || ImageReader::new(Cursor::new(bytes)).with_guessed_format().ok()?.into_dimensions().ok();
+    match catch_unwind(size).ok().flatten() {
         Some((width, height)) if u64::from(width) * u64::from(height) > MAX_PIXELS => {
             let reason = format!("{width} x {height} pixels: at most {MAX_PIXELS} are read");
             Err(Error::image("upload", reason))

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -174,14 +173,12 @@ fn from_batch(error: Error, first: &Path) -> Error {
 fn read(preprocess: &Preprocess, source: &dyn ImageSource, image: usize) -> Result<Vec<f32>> {
     let key = source.key(image);
     let bytes = source.bytes(image)?;
-    match panic::catch_unwind(AssertUnwindSafe(|| preprocess.pixels_of(&bytes, &key))) {
+    match preprocess.pixels_of(&bytes, &key) {
         // A size that cannot be resized.
-        Ok(Err(Error::Data { expected, found, .. })) => {
+        Err(Error::Data { expected, found, .. }) => {
             Err(broken(&key, &format!("{found} where {expected} was needed")))
         }
-        Ok(pixels) => pixels,
-        // A decoder that panics on damaged bytes costs that image, not the whole run.
-        Err(_) => Err(broken(&key, "bytes that make the decoder panic")),
+        pixels => pixels,
     }
 }
 

@@ -25,8 +25,8 @@ impl Shards {
 
     /// The images of consecutive shards.
     pub fn images_of(self, shards: &Range<usize>) -> Range<usize> {
-        let start = (shards.start * self.size).min(self.images);
-        start..(shards.end * self.size).min(self.images)
+        let bound = |shard: usize| shard.saturating_mul(self.size).min(self.images);
+        bound(shards.start)..bound(shards.end)
     }
 
     /// The shards of part `index` of `count`, counted from 1: consecutive, as many in each part as can be.

@@ -1,4 +1,5 @@
-//! What a frozen CLIP says about images and classes: embeddings with labels, the text classifier, few-shot draws, and the file that holds them.
+//! What a frozen CLIP says about images and classes: embeddings with labels, the text classifier, few-shot draws, and
+//! the file that holds them.
 
 mod classifier;
 mod embeddings;

@@ -184,7 +184,8 @@ impl FeatureSet {
         self.labels.iter().map(weight).collect()
     }
 
-    /// 16 hexadecimal digits that stand for the embeddings, the labels and their weights: what a checkpoint says it belongs to.
+    /// 16 hexadecimal digits that stand for the embeddings, the labels and their weights. A checkpoint says by it what
+    /// it belongs to.
     pub fn digest(&self) -> String {
         let mut hash = Sha256::new();
         for value in self.embeddings.values() {

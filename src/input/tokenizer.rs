@@ -74,9 +74,9 @@ impl Tokenizer {
         Ok(Self { inner, context, pad, pooling })
     }
 
-    /// The number of ids in the vocabulary.
+    /// The number of ids in the vocabulary, with those that it leaves out between others.
     pub fn vocabulary(&self) -> usize {
-        self.inner.get_vocab_size(true)
+        self.inner.get_vocab(true).values().max().map_or(0, |&id| id as usize + 1)
     }
 
     /// The id of a token of the vocabulary.

@@ -153,7 +153,7 @@ impl Method for Ensemble {
         run: &mut Run<'_>,
     ) -> Result<FittedEnsemble> {
         support.check(classes)?;
-        let methods = self.methods(&run.registry_or(Registry::builtin))?;
+        let methods = self.methods(&run.registry_in_use())?;
         let count = methods.len();
         let (device, checkpoint) = (run.device().clone(), run.checkpoint_path().map(Path::to_owned));
         let mut members = Vec::with_capacity(count);
@@ -241,7 +241,7 @@ impl Open for FittedEnsemble {
         let count = settings.grid.values().map(Vec::len).product();
         let member = |at: usize| -> Result<Member> {
             let section = saved.section(&section(at))?;
-            Ok(Member { settings: section.settings(), model: super::open_within(&section, opening)? })
+            Ok(Member { settings: section.settings(), model: opening.open(&section)? })
         };
         let members = (0..count).map(member).collect::<Result<Vec<_>>>()?;
         if members.is_empty() {

@@ -158,7 +158,7 @@ impl Method for Guard {
         run: &mut Run<'_>,
     ) -> Result<FittedGuard> {
         self.check_hold_outs()?;
-        let method = run.registry_or(Registry::builtin).method(&self.method, &self.settings)?;
+        let method = run.registry_in_use().method(&self.method, &self.settings)?;
         let zero_shot = ZeroShot::default().fit(support, classes, run.device())?;
         let set = support.set();
         let rotations = rotations(set, self.hold_outs);
@@ -246,7 +246,7 @@ impl Open for FittedGuard {
         if !(0.0..=1.0).contains(&weight) {
             return Err(saved.malformed("metadata `found`", "a share in 0..=1", weight));
         }
-        let inner = super::open_within(&saved.section(INNER)?, opening)?;
+        let inner = opening.open(&saved.section(INNER)?)?;
         Ok(Self { settings: saved.json("settings")?, weight, inner })
     }
 }

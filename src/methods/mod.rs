@@ -46,7 +46,7 @@ use crate::backbone::ClipBackbone;
 use crate::error::Result;
 use crate::fingerprint::Fingerprint;
 use crate::model::{Classifier, Opening, Saved};
-use crate::train::Registry;
+use crate::train::{Registry, Run};
 
 impl Registry {
     /// The methods of this crate, in the order of a table, and what else its files hold.
@@ -118,7 +118,20 @@ pub fn load(path: impl AsRef<Path>, expected: &Fingerprint, device: &Device) -> 
     Saved::open(path)?.load_for(expected, device)
 }
 
-/// Opens a model within a model.
-fn open_within(saved: &Saved, opening: &Opening<'_>) -> Result<Box<dyn Classifier>> {
-    opening.model(saved, &|saved, opening| Registry::builtin().open(saved, opening))
+impl Opening<'_> {
+    /// Opens a model within a model, a [`Saved::section`], by the registry in use.
+    ///
+    /// # Errors
+    /// As [`Open::open`](crate::model::Open::open); [`Error::Malformed`](crate::Error::Malformed) if its kind is
+    /// unknown.
+    pub fn open(&self, section: &Saved) -> Result<Box<dyn Classifier>> {
+        self.model(section, &|saved, opening| Registry::builtin().open(saved, opening))
+    }
+}
+
+impl Run<'_> {
+    /// The registry in use, by which a method finds another: the one that the run was given, or else the crate's own.
+    pub fn registry_in_use(&self) -> Registry {
+        self.given_registry().cloned().unwrap_or_else(Registry::builtin)
+    }
 }

@@ -89,7 +89,8 @@ impl FittedTipAdapter {
     /// looked at.
     ///
     /// # Errors
-    /// [`Error::Data`](crate::Error::Data) or [`Error::Dim`](crate::Error::Dim) if the classes or the width of `support` are others.
+    /// [`Error::Data`](crate::Error::Data) or [`Error::Dim`](crate::Error::Dim) if the classes or the width of `support`
+    /// are others.
     ///
     /// # Examples
     /// ```

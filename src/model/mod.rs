@@ -5,6 +5,7 @@
 //! | [`Model`] | has a kind, a device and a fingerprint, and writes itself into a [`Section`] of a file |
 //! | [`Classifier`] | gives logits of image features; everything that scores follows from them |
 //! | [`FeatureMap`] | adapts features, for retrieval and whatever else compares them |
+//! | [`Save`] | writes any model into a file |
 //! | [`Open`] | reads itself from a [`Saved`] file or section |
 //!
 //! A model within a model is a section of the same file, such as `member.0.`, and never a file of its own.

@@ -8,6 +8,7 @@ use burn::{
     tensor::{Device, Tensor, TensorData},
 };
 use serde::de::DeserializeOwned;
+use serde_json::json;
 
 use super::section::TEXT;
 use super::{Classifier, FORMAT, version1};
@@ -40,6 +41,8 @@ use crate::fingerprint::Fingerprint;
 #[derive(Debug, Clone)]
 pub struct Saved {
     file: Arc<SavedFile>,
+    /// The tensors that a load asked for; of its own for each load.
+    used: Arc<Mutex<BTreeSet<String>>>,
     prefix: String,
     kind: String,
 }
@@ -50,7 +53,6 @@ struct SavedFile {
     archive: Archive,
     fingerprint: Fingerprint,
     classes: Option<TextClassifier>,
-    used: Mutex<BTreeSet<String>>,
 }
 
 impl Saved {
@@ -82,10 +84,15 @@ impl Saved {
             Some(_) => Some(read_classes(&archive, &fingerprint)?),
             None => None,
         };
+        if let Some(found) = classes.as_ref().map(TextClassifier::fingerprint)
+            && (&found.classes, &found.prompts) != (&fingerprint.classes, &fingerprint.prompts)
+        {
+            let expected = "that of the classes and prompts in the file";
+            return Err(archive.malformed("metadata `fingerprint`", expected, json!(fingerprint)));
+        }
         let kind = archive.text("method")?.to_owned();
-        let used = Mutex::new(BTreeSet::from([TEXT.to_owned()]));
-        let file = SavedFile { archive, fingerprint, classes, used };
-        Ok(Self { file: Arc::new(file), prefix: String::new(), kind })
+        let file = Arc::new(SavedFile { archive, fingerprint, classes });
+        Ok(Self { file, used: Arc::default(), prefix: String::new(), kind })
     }
 
     /// A model within this one.
@@ -95,7 +102,7 @@ impl Saved {
     pub fn section(&self, name: &str) -> Result<Self> {
         let prefix = format!("{}{name}.", self.prefix);
         let kind = self.file.archive.text(&format!("{prefix}method"))?.to_owned();
-        Ok(Self { file: self.file.clone(), prefix, kind })
+        Ok(Self { file: self.file.clone(), used: self.used.clone(), prefix, kind })
     }
 
     /// The method's name.
@@ -233,13 +240,15 @@ impl Saved {
     }
 
     fn used(&self, name: &str) {
-        self.file.used.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
     }
 
-    /// Refuses a file with a tensor that nothing has asked for.
+    /// Refuses a section with a tensor that nothing has asked for.
     fn finish(&self) -> Result<()> {
-        let used = self.file.used.lock().unwrap_or_else(PoisonError::into_inner);
-        match self.file.archive.names().find(|&name| !used.contains(name)) {
+        let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut own =
+            self.file.archive.names().filter(|name| *name != TEXT && name.starts_with(&self.prefix));
+        match own.find(|&name| !used.contains(name)) {
             None => Ok(()),
             Some(unknown) => {
                 let expected = format!("one of {used:?}");
@@ -248,15 +257,16 @@ impl Saved {
         }
     }
 
-    /// Loads the whole file by `open`, if it is of what `expected` names.
+    /// Loads this section, or the whole file, by `open`, if it is of what `expected` names.
     pub(crate) fn load_by<T>(
         &self,
         expected: &Fingerprint,
         open: impl FnOnce(&Self) -> Result<T>,
     ) -> Result<T> {
         expected.require(&self.file.fingerprint)?;
-        let model = open(self)?;
-        self.finish()?;
+        let once = Self { used: Arc::default(), ..self.clone() };
+        let model = open(&once)?;
+        once.finish()?;
         Ok(model)
     }
 }

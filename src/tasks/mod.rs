@@ -4,3 +4,25 @@ mod predictor;
 pub mod unlabelled;
 
 pub use predictor::Predictor;
+
+use std::path::Path;
+
+use burn::tensor::Device;
+
+use crate::error::Result;
+use crate::fingerprint::Fingerprint;
+use crate::model::{Classifier, Saved};
+use crate::train::Registry;
+
+/// What [`Registry::builtin`] knows, and what the tasks save.
+pub fn registry() -> Registry {
+    Registry::builtin().with_model::<unlabelled::FittedTransClip>()
+}
+
+/// Opens a file of whatever this crate saves, for features that `expected` names.
+///
+/// # Errors
+/// As [`Saved::open`] and [`Registry::load`].
+pub fn load(path: impl AsRef<Path>, expected: &Fingerprint, device: &Device) -> Result<Box<dyn Classifier>> {
+    registry().load(&Saved::open(path)?, expected, device)
+}

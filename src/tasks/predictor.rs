@@ -5,6 +5,7 @@ use burn::tensor::Device;
 use crate::backbone::ClipBackbone;
 use crate::error::{Error, Result};
 use crate::evaluate::Ranked;
+use crate::fingerprint::Fingerprint;
 use crate::input::ImageInput;
 use crate::model::{Classifier, Saved};
 
@@ -42,11 +43,13 @@ impl Predictor {
     /// Opens a checkpoint and the file of a model that was fitted on its features.
     ///
     /// # Errors
-    /// As [`ClipBackbone::from_pretrained`], [`Saved::open`] and [`Saved::load`]; as [`new`](Self::new).
+    /// As [`ClipBackbone::from_pretrained`], [`Saved::open`] and [`Registry::load`](crate::train::Registry::load); as
+    /// [`new`](Self::new).
     pub fn open(backbone: impl AsRef<Path>, model: impl AsRef<Path>, device: &Device) -> Result<Self> {
         let saved = Saved::open(model)?; // the smaller of the two, so that a wrong path is told at once
         let clip = ClipBackbone::from_pretrained(backbone, device)?;
-        let model = saved.load(&clip, device)?;
+        let expected = Fingerprint { backbone: clip.identity().to_owned(), ..saved.fingerprint().clone() };
+        let model = super::registry().load(&saved, &expected, device)?;
         Self::new(clip, model)
     }
 

@@ -104,7 +104,7 @@ impl<const SIDES: usize> Batches for Shuffled<SIDES> {
     type Batch = [Examples; SIDES];
 
     fn steps(&self) -> usize {
-        self.len().div_ceil(self.batch_size)
+        self.len().div_ceil(self.batch_size.max(1)) // of nothing there are none
     }
 
     fn epoch(&self, epoch: usize) -> Result<Epoch<'_, Self::Batch>> {

@@ -1,3 +1,5 @@
+use std::fmt;
+
 use burn::tensor::Device;
 use serde_json::Value;
 
@@ -56,7 +58,7 @@ pub trait Method: Settings + Default {
 }
 
 /// A method whose kind is known only at run time: every [`Method`] is one.
-pub trait AnyMethod: Send + Sync {
+pub trait AnyMethod: fmt::Debug + Send + Sync {
     /// The method's name.
     fn name(&self) -> &'static str;
 

@@ -6,6 +6,7 @@ mod matrix;
 mod method;
 mod monitor;
 mod optimiser;
+mod parameters;
 mod registry;
 mod run;
 mod schedule;

@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 
 use burn::module::Module;
 
+use super::parameters::{from_bytes, to_bytes};
 use super::session::MonitorState;
-use super::trainer::{from_bytes, to_bytes};
 use crate::error::Result;
 
 /// Looks at a network after each epoch: to keep the best, to stop, to change what does not train, to save on the way.

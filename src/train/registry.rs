@@ -51,7 +51,8 @@ impl Registry {
         self.put(Entry { name: M::NAME, method: Some(method), open: open::<M::Fitted> })
     }
 
-    /// Adds what a file can be opened as and no method here fits, such as what needs a backbone's weights.
+    /// Adds what a file can be opened as and no method here fits, such as what needs a backbone's weights. What had the
+    /// same name, also a method, is replaced.
     pub fn with_model<C: Open>(self) -> Self {
         self.put(Entry { name: C::KIND, method: None, open: open::<C> })
     }

@@ -86,8 +86,9 @@ impl<'a> Run<'a> {
         self
     }
 
-    /// Keeps the state of the fit in this file: written when it is cancelled and every 50 epochs, read when the
-    /// same fit starts again, removed when it is done. A resumed fit gives the bits of an uninterrupted one.
+    /// Keeps the state of the fit in this file: written when it is cancelled and every 50 epochs, or as often as
+    /// [`checkpoint_every`](Self::checkpoint_every) says, read when the same fit starts again, removed when it is done.
+    /// A resumed fit gives the bits of an uninterrupted one.
     pub fn checkpoint(mut self, path: impl AsRef<Path>) -> Self {
         self.checkpoint = Some(path.as_ref().to_owned());
         self
@@ -119,9 +120,9 @@ impl<'a> Run<'a> {
         self.every
     }
 
-    /// The registry in use, or else `builtin`.
-    pub(crate) fn registry_or(&self, builtin: impl FnOnce() -> Registry) -> Registry {
-        self.registry.clone().unwrap_or_else(builtin)
+    /// What [`registry`](Self::registry) was given.
+    pub(crate) fn given_registry(&self) -> Option<&Registry> {
+        self.registry.as_ref()
     }
 
     /// Tells the callback how far the fit is; it should end if this breaks.
@@ -136,6 +137,7 @@ impl<'a> Run<'a> {
     /// behind `label`, and keeps no state.
     pub fn part(&mut self, at: usize, count: usize, label: impl Into<String>) -> Run<'_> {
         let (device, registry, label) = (self.device.clone(), self.registry.clone(), label.into());
+        let every = self.every;
         let report = move |progress: &Progress| {
             let stage = match label.is_empty() {
                 true => progress.stage.clone(),
@@ -144,7 +146,7 @@ impl<'a> Run<'a> {
             let done = (at as f64 + progress.done) / count as f64;
             self.report(&Progress { stage, done, ..progress.clone() })
         };
-        Run { registry, ..Run::new(&device).on_progress(report) }
+        Run { registry, every, ..Run::new(&device).on_progress(report) }
     }
 }
 

@@ -80,7 +80,8 @@ impl<'r, 'a> Session<'r, 'a> {
         Ok(Self { run, identity, stages, finished, passed: 0, snapshot })
     }
 
-    /// Runs the next stage, unless the checkpoint already holds what it leaves.
+    /// Runs the next stage, unless the checkpoint already holds what it leaves. A stage trains once at most: the state
+    /// within a stage is that of its first training.
     ///
     /// # Errors
     /// As `stage`; [`Error::Fingerprint`] if what the checkpoint holds is of another kind.

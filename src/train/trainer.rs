@@ -4,11 +4,11 @@
 use burn::{
     module::Module,
     optim::{GradientsParams, ModuleOptimizer, OptimizerRecord},
-    store::ModuleRecord,
     tensor::{Bytes, Tensor},
 };
 
 use super::monitor::Monitor;
+use super::parameters::{from_bytes, to_bytes};
 use super::session::{Session, Snapshot};
 use super::{Batches, Optimiser, Progress, Schedule};
 use crate::error::{Error, Result};
@@ -104,7 +104,8 @@ impl Trainer {
                 let moments =
                     optimiser.into_bytes().map_err(|error| Error::execution("saving state", error))?;
                 Ok(Snapshot {
-                    epoch: epoch + 1,
+                    // A stage that its monitor ends is not gone on with.
+                    epoch: if monitored.is_break() { epochs } else { epoch + 1 },
                     net: to_bytes(&net)?,
                     optimiser: moments.to_vec(),
                     monitor: monitor.save()?,
@@ -125,20 +126,6 @@ impl Trainer {
 pub(crate) fn scalar(tensor: Tensor<1>, doing: &'static str) -> Result<f64> {
     let value = tensor.try_into_scalar::<f32>().map_err(|error| Error::execution(doing, error))?;
     Ok(f64::from(value))
-}
-
-/// The parameters with their identities, so that the optimiser's state finds them again.
-pub(super) fn to_bytes<M: Module>(net: &M) -> Result<Vec<u8>> {
-    let bytes =
-        net.clone().into_record().into_bytes().map_err(|error| Error::execution("saving state", error))?;
-    Ok(bytes.to_vec())
-}
-
-/// Replaces the parameters of `net` by saved ones.
-pub(super) fn from_bytes<M: Module>(net: M, bytes: Vec<u8>) -> Result<M> {
-    ModuleRecord::from_bytes(Bytes::from_bytes_vec(bytes))
-        .and_then(|record| net.try_load_record(record))
-        .map_err(|error| Error::execution("reading saved state", error))
 }
 
 fn load_optimiser(optimiser: ModuleOptimizer, bytes: Vec<u8>) -> Result<ModuleOptimizer> {

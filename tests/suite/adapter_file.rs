@@ -132,3 +132,18 @@ fn files_of_version_1_still_open() {
         assert_eq!(metadata.metadata().as_ref().unwrap()["format"], "clip-adapter/2");
     }
 }
+
+/// Labels that were exchanged in the file would be wrong silently: the fingerprint knows them.
+#[test]
+fn exchanged_class_names_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.safetensors");
+    let (_, model) = fitted(&ClipAdapter { epochs: Some(1), ..Default::default() });
+    model.save(&path).unwrap();
+    let bytes = fs::read(&path).unwrap();
+    let (names, swapped) = (b"\\\"amber\\\",\\\"basalt\\\"", b"\\\"basalt\\\",\\\"amber\\\"");
+    let at = bytes.windows(names.len()).position(|part| part == names).unwrap();
+    fs::write(&path, [&bytes[..at], swapped, &bytes[at + names.len()..]].concat()).unwrap();
+    let error = Saved::open(&path).unwrap_err();
+    assert!(matches!(&error, Error::Malformed { part, .. } if part.contains("fingerprint")), "{error}");
+}

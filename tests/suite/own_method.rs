@@ -249,8 +249,76 @@ fn it_stands_within_another_model() {
     model.save(&path).unwrap();
     let same = registry.load(&Saved::open(&path).unwrap(), &classes.fingerprint(), &device).unwrap();
     assert_eq!(same.score(test).unwrap(), model.score(test).unwrap());
-    assert_eq!(Saved::open(&path).unwrap().section("inner").unwrap().kind(), "text-probe");
+    // A section loads by itself too, as often as one likes.
+    let inner = Saved::open(&path).unwrap().section("inner").unwrap();
+    assert_eq!(inner.kind(), "text-probe");
+    for _ in 0..2 {
+        let loaded = registry.load(&inner, &classes.fingerprint(), &device).unwrap();
+        assert_eq!(loaded.score(test).unwrap(), model.inner().score(test).unwrap());
+    }
 
     let plain = SsText::default().fit(&support, classes, &device).unwrap();
     assert_eq!(plain.kind(), "ss-text");
+}
+
+/// And one of them within a model from outside.
+#[derive(Debug)]
+struct Halved(Box<dyn Classifier>);
+
+impl Model for Halved {
+    fn kind(&self) -> &'static str {
+        Self::KIND
+    }
+
+    fn fingerprint(&self) -> Fingerprint {
+        self.0.fingerprint()
+    }
+
+    fn device(&self) -> &Device {
+        self.0.device()
+    }
+
+    fn write(&self, into: &mut Section<'_, '_>) -> Result<()> {
+        into.classes(self.0.classes());
+        into.model("whole", &*self.0)
+    }
+}
+
+impl Classifier for Halved {
+    fn classes(&self) -> &TextClassifier {
+        self.0.classes()
+    }
+
+    fn logits(&self, images: Tensor<2>) -> Tensor<2> {
+        self.0.logits(images).mul_scalar(0.5)
+    }
+
+    fn to_device(&self, device: &Device) -> Result<Box<dyn Classifier>> {
+        Ok(Box::new(Self(self.0.to_device(device)?)))
+    }
+}
+
+impl Open for Halved {
+    const KIND: &'static str = "halved";
+
+    fn open(saved: &Saved, opening: &Opening<'_>) -> Result<Self> {
+        Ok(Self(opening.open(&saved.section("whole")?)?))
+    }
+}
+
+#[test]
+fn another_stands_within_it() {
+    let (file, support, device) = ores();
+    let (classes, test) = (file.classifier(), file.split("test").unwrap().embeddings());
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a");
+    let registry = Registry::builtin().with::<TextProbe>().with_model::<Halved>();
+    for name in ["ss-text", "text-probe"] {
+        let method = registry.method(name, &Default::default()).unwrap();
+        let model = Halved(method.fit_any(&support, classes, &mut Run::new(&device)).unwrap());
+        model.save(&path).unwrap();
+        let saved = Saved::open(&path).unwrap();
+        let same = registry.load(&saved, &classes.fingerprint(), &device).unwrap();
+        assert_eq!(same.score(test).unwrap(), model.score(test).unwrap(), "{name}");
+    }
 }

@@ -7,9 +7,10 @@ use std::{fs, ops::ControlFlow};
 
 use burn::tensor::Device;
 use clip_adapter::{
-    Ape, Classifier, Ensemble, Error, FeatureFile, LinearProbe, LpPlusPlus, Method, Run, Support,
+    Ape, Classifier, Ensemble, Error, FeatureFile, FeatureSet, LinearProbe, LpPlusPlus, Method, Run, Support,
+    TextClassifier,
     methods::{self, FittedApe, FittedEnsemble, FittedLinearProbe, FittedLpPlusPlus},
-    model::{Model, Open, Save},
+    model::{FeatureMap, Model, Open, Save},
     train::Registry,
 };
 use safetensors::SafeTensors;
@@ -187,7 +188,75 @@ fn a_saved_method_is_known_by_its_file() {
         model.save(&path).unwrap();
         let same = methods::load(&path, &fingerprint, &device).unwrap();
         assert_eq!(same.score(test).unwrap(), model.score(test).unwrap(), "{name}");
+        let moved = same.to_device(&device).unwrap();
+        assert_eq!(moved.score(test).unwrap(), model.score(test).unwrap(), "{name}");
     }
+}
+
+/// Fitted to six classes in another order, and then told of two more: what it says of the six stays.
+#[test]
+fn a_method_learns_of_further_classes_or_says_that_it_cannot() {
+    const KNOWN: [usize; 6] = [6, 5, 3, 2, 1, 0];
+    let (file, device) = (file(), Device::flex());
+    let (text, train) = (file.classifier(), file.split("train").unwrap());
+    let prompts = KNOWN.iter().flat_map(|&class| text.prompts().unwrap().row(class).to_vec()).collect();
+    let names = KNOWN.map(|class| text.class_names()[class].clone());
+    let templates = text.templates().to_vec();
+    let six = TextClassifier::new(prompts, 64, names.clone(), templates, 100.0, text.backbone()).unwrap();
+    let rows: Vec<usize> = KNOWN.iter().flat_map(|class| [class * 32, class * 32 + 1]).collect();
+    let labels = (0..12).map(|row| row / 2).collect();
+    let shots = FeatureSet::new(train.select(&rows).embeddings().clone(), labels, names).unwrap();
+    let support = Support::new(shots).unwrap();
+    let test = file.split("test").unwrap().embeddings();
+
+    let mut grown_ones = Vec::new();
+    for name in Registry::builtin().names() {
+        let quick = match name {
+            "clip-adapter" => json!({ "epochs": 2 }),
+            "ensemble" => json!({ "grid": { "epochs": [1, 2] } }),
+            _ => json!({}),
+        };
+        let method = Registry::builtin().method(name, quick.as_object().unwrap()).unwrap();
+        let model = method.fit_any(&support, &six, &mut Run::new(&device)).unwrap();
+        let grown = match model.with_classes(text) {
+            Ok(grown) => grown,
+            Err(error) => {
+                assert!(matches!(error, Error::Unsupported { .. }), "{name}: {error}");
+                continue;
+            }
+        };
+        assert_eq!(grown.classes().class_names(), text.class_names());
+        grown_ones.push(name);
+        if name == "ensemble" {
+            continue; // its logits are logarithms of mean probabilities, which more classes share
+        }
+        let (before, after) = (model.score(test).unwrap(), grown.score(test).unwrap());
+        for (before, after) in before.rows().zip(after.rows()) {
+            for (before, class) in before.iter().zip(KNOWN) {
+                let after = after[class];
+                assert!((before - after).abs() < 1e-3 + 1e-4 * before.abs(), "{name}: {before} {after}");
+            }
+        }
+    }
+    println!("grown: {grown_ones:?}");
+    let by_images_alone = ["auto", "gda", "linear-probe", "lp-plus-plus"];
+    let expected: Vec<&str> =
+        Registry::builtin().names().into_iter().filter(|name| !by_images_alone.contains(name)).collect();
+    assert_eq!(grown_ones, expected);
+}
+
+/// A server shares them among its threads, and prints them in its log.
+#[test]
+fn what_is_shared_can_be() {
+    fn check<T: Send + Sync + std::fmt::Debug + ?Sized>() {}
+    check::<dyn Classifier>();
+    check::<dyn FeatureMap>();
+    check::<dyn clip_adapter::train::AnyMethod>();
+    check::<Registry>();
+    check::<clip_adapter::ClipBackbone>();
+    check::<clip_adapter::extract::Store>();
+    check::<clip_adapter::model::Saved>();
+    check::<clip_adapter::tasks::Predictor>();
 }
 
 #[test]

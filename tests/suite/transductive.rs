@@ -133,6 +133,23 @@ fn trans_clip_reaches_the_published_numbers() {
     }
 }
 
+/// The mixture that unlabelled training images gave, asked of test images one by one, as a service would.
+#[test]
+fn trans_clip_classifies_images_that_come_later() {
+    for (dataset, gain) in [("whurs19_vitb32", 5.0), ("whurs19_rn50", 5.0), ("pets25_vitb32", 0.3)] {
+        let Some(file) = features("trans_clip_classifies_images_that_come_later", dataset) else { return };
+        let (train, test) = (file.split("train").unwrap(), file.split("test").unwrap());
+        let support = file.support(1, 1).unwrap();
+        let zero_shot = ZeroShot::default().fit(&support, file.classifier(), &Device::flex()).unwrap();
+        let before = zero_shot.score(test.embeddings()).unwrap();
+        let model = TransClip::default().fit(Box::new(zero_shot), train.embeddings(), None).unwrap();
+        let after = model.score(test.embeddings()).unwrap();
+        let (before, after) = (accuracy(&before, test), accuracy(&after, test));
+        println!("{dataset}: {before:.2} to {after:.2}");
+        assert!(after >= before + gain, "{dataset}: {before:.2} to {after:.2}");
+    }
+}
+
 /// Means over the recorded draws 1 to 3 at 1, 4 and 16 shots, in NumPy.
 #[test]
 fn trans_clip_with_shots_needs_no_choice() {

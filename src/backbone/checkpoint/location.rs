@@ -37,7 +37,7 @@ fn is_repository(text: &str) -> bool {
 }
 
 /// A checkpoint's name: that of its folder, or of its repository where the folder is a commit in the hub's cache.
-/// So the same weights have the same identity, whether downloaded or copied.
+/// So the same weights have the same identity, whether downloaded or copied under that name.
 pub(in crate::backbone) fn name_of(folder: &Path) -> String {
     let last = |folder: &Path| folder.file_name().map(|name| name.to_string_lossy().into_owned());
     let repository = folder.parent().filter(|parent| parent.ends_with("snapshots")).and_then(Path::parent);

@@ -150,7 +150,8 @@ impl<'a> TipGrid<'a> {
         &self.zero_shot[image * width..][..width]
     }
 
-    /// Shows what the cache says of an image, `[classes]` in whole lanes, for each of the first `count` values of `beta` in turn.
+    /// Shows what the cache says of an image, `[classes]` in whole lanes, for each of the first `count` values of `beta`
+    /// in turn.
     fn sweep(&self, image: usize, count: usize, mut show: impl FnMut(usize, &[f32])) {
         let likeness = self.likeness(image);
         let mut start = kernel(&likeness, self.betas.first);

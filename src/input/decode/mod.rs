@@ -5,6 +5,7 @@ pub(in crate::input) mod limits;
 
 use std::fs::File;
 use std::io::{Cursor, Read};
+use std::panic;
 use std::path::Path;
 
 use image::metadata::Orientation;
@@ -64,8 +65,13 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Any image, and how the camera was held.
+/// Any image, and how the camera was held. A decoder that panics on damaged bytes costs that image and no more.
 fn with_orientation(bytes: &[u8], name: &Path) -> Result<(DynamicImage, Orientation)> {
+    panic::catch_unwind(|| decode_any(bytes, name))
+        .unwrap_or_else(|_| Err(Error::image(name, "bytes that make the decoder panic")))
+}
+
+fn decode_any(bytes: &[u8], name: &Path) -> Result<(DynamicImage, Orientation)> {
     if let Some((image, orientation)) = jpeg::decode(bytes, name)? {
         return Ok((DynamicImage::ImageRgb8(image), orientation));
     }

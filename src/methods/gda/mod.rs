@@ -57,7 +57,7 @@ const DEFAULT_ALPHA: f64 = 1.0;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Gda {
-    /// GdaFound of the Gaussians; `None` chooses it.
+    /// Weight of the Gaussians; `None` chooses it.
     pub alpha: Option<f64>,
     /// So many shots of its class every text counts as.
     pub text_shots: f64,

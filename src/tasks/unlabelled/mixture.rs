@@ -87,17 +87,25 @@ impl Mixture {
         }
     }
 
-    /// `log p(x_i | c)` up to a number that all classes share: `[classes, images]`.
-    pub fn log_likelihood(&self, sample: &Sample) -> Mat<f64> {
+    /// `log p(x | c)` up to a number that all classes share, as a linear layer: `[classes, dim]`, and what is taken off.
+    pub fn linear(&self) -> (Mat<f64>, Vec<f64>) {
         let (classes, dim) = (self.means.nrows(), self.means.ncols());
         let scaled =
             Mat::from_fn(classes, dim, |class, column| self.means[(class, column)] / self.variance[column]);
         let half_square = |class: usize| -> f64 {
             (0..dim).map(|column| self.means[(class, column)] * scaled[(class, column)]).sum::<f64>() / 2.0
         };
-        let offsets: Vec<f64> = (0..classes).map(half_square).collect();
+        let offsets = (0..classes).map(half_square).collect();
+        (scaled, offsets)
+    }
+
+    /// `log p(x_i | c)` up to a number that all classes share: `[classes, images]`.
+    pub fn log_likelihood(&self, sample: &Sample) -> Mat<f64> {
+        let (scaled, offsets) = self.linear();
         let product = &scaled * sample.images.transpose();
-        Mat::from_fn(classes, product.ncols(), |class, image| product[(class, image)] - offsets[class])
+        Mat::from_fn(product.nrows(), product.ncols(), |class, image| {
+            product[(class, image)] - offsets[class]
+        })
     }
 
     /// Means and variance that fit the assignments `z`, `[classes, images]`, and the shots best.

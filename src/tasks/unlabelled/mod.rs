@@ -3,12 +3,14 @@
 //! These see no label of the images they help with, and so may see the images that are to be classified. They
 //! stand on top of any method: [`TransClip`] takes its logits, [`pseudo_labels`] makes shots for it.
 
+mod fitted_trans_clip;
 mod graph;
 mod mixture;
 mod pseudo_labels;
 mod tda;
 mod trans_clip;
 
+pub use fitted_trans_clip::FittedTransClip;
 pub use pseudo_labels::pseudo_labels;
 pub use tda::{Tda, TdaStream};
 pub use trans_clip::TransClip;

@@ -2,16 +2,18 @@ use faer::Mat;
 use serde::{Deserialize, Serialize};
 
 use super::check_images;
+use super::fitted_trans_clip::FittedTransClip;
 use super::graph::{Edges, both_ways, nearest, nearest_others};
 use super::mixture::{Mixture, Sample};
 use crate::error::{Error, Result, not_negative};
 use crate::evaluate::Logits;
 use crate::features::{Embeddings, Support};
+use crate::model::Classifier;
 use crate::numerics::{log_normalise, log_softmax};
 
 /// What the mixture's log likelihood is divided by, and how often assignments are passed on between two updates
 /// of it: the authors'.
-const SOFTNESS: f64 = 50.0;
+pub(super) const SOFTNESS: f64 = 50.0;
 const PASSES: usize = 5;
 
 /// TransCLIP: classifies many images together, so that likeness among them corrects the text.
@@ -96,6 +98,52 @@ impl TransClip {
     /// [`Error::Data`] if there is no image, not one row of logits an image, or the support has another number
     /// of classes; [`Error::Dim`] if it has another width; [`Error::Setting`] for a setting out of range.
     pub fn refine(&self, logits: &Logits, images: &Embeddings, support: Option<&Support>) -> Result<Logits> {
+        Ok(self.solve(logits, images, support)?.0)
+    }
+
+    /// A classifier of further images, from what `model` says of these and perhaps its shots:
+    /// `lambda log_softmax(model)_c + log p(f | c) / 50` by the mixture that was found, without neighbours. An image has
+    /// its logits at once, whoever else comes, and the whole can be saved.
+    ///
+    /// # Errors
+    /// As [`refine`](Self::refine) and [`Classifier::score`].
+    ///
+    /// # Examples
+    /// ```
+    /// use clip_adapter::{prelude::*, tasks::{self, unlabelled::TransClip}};
+    ///
+    /// let (file, device) = (FeatureFile::synthetic(0)?, Device::flex());
+    /// let unlabelled = file.split("train")?.embeddings();
+    /// let zero_shot = ZeroShot::default().fit(&file.support(1, 1)?, file.classifier(), &device)?;
+    /// let test = file.test_set("test")?;
+    /// let before = zero_shot.evaluate(&test)?;
+    /// let model = TransClip { lambda: 0.1, ..Default::default() }.fit(Box::new(zero_shot), unlabelled, None)?;
+    /// assert!(model.evaluate(&test)?.accuracy > before.accuracy + 2.0);
+    ///
+    /// let folder = tempfile::tempdir().unwrap();
+    /// let path = folder.path().join("minerals.adapter.safetensors");
+    /// model.save(&path)?;
+    /// let same = tasks::load(&path, &file.classifier().fingerprint(), &device)?;
+    /// assert_eq!(same.evaluate(&test)?, model.evaluate(&test)?);
+    /// # Ok::<(), clip_adapter::Error>(())
+    /// ```
+    pub fn fit(
+        &self,
+        model: Box<dyn Classifier>,
+        images: &Embeddings,
+        support: Option<&Support>,
+    ) -> Result<FittedTransClip> {
+        let (_, mixture) = self.solve(&model.score(images)?, images, support)?;
+        FittedTransClip::new(*self, model, &mixture)
+    }
+
+    /// The logits, and the mixture at the end.
+    fn solve(
+        &self,
+        logits: &Logits,
+        images: &Embeddings,
+        support: Option<&Support>,
+    ) -> Result<(Logits, Mixture)> {
         self.validate()?;
         check_images(logits, images)?;
         let (classes, count) = (logits.classes(), logits.images());
@@ -132,7 +180,7 @@ impl TransClip {
             }
         }
         let values = (0..count).flat_map(|image| log_z.col_as_slice(image)).map(|&value| value as f32);
-        Logits::new(values.collect(), classes)
+        Ok((Logits::new(values.collect(), classes)?, mixture))
     }
 
     /// Edges with their share in the sum.
