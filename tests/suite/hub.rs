@@ -122,7 +122,7 @@ mod cache {
             let (cache, snapshot) = cache(model);
             fs::remove_file(snapshot.join(file)).unwrap();
             let error = fetch(&offline(cache.path())).unwrap_err();
-            let Error::Hub { repository, file: found, cache: looked, reason } = &error else {
+            let Error::Hub { repository, file: found, cache: looked, reason, .. } = &error else {
                 panic!("{error}")
             };
             assert_eq!((repository.as_str(), found.as_str()), ("acme/tiny-clip", file));
