@@ -14,11 +14,15 @@ use super::TowerActivation;
 use crate::numerics::vector::{LANES, exp, fold, largest, widest};
 
 /// Whether tensors of this device are Flex's, and so already in this process's memory.
+#[cfg(feature = "flex")]
 pub(crate) fn is_flex(device: &Device) -> bool {
-    #[cfg(feature = "flex")]
-    return *device == Device::flex();
-    #[cfg(not(feature = "flex"))]
-    return false;
+    *device == Device::flex()
+}
+
+/// Without the backend, none is.
+#[cfg(not(feature = "flex"))]
+pub(crate) fn is_flex(_: &Device) -> bool {
+    false
 }
 
 /// Threads that each encode a part of a batch. None on devices that share the work out themselves.
