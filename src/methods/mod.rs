@@ -95,7 +95,7 @@ impl Saved {
 }
 
 /// Opens a file that any of these methods' [`save`](crate::model::Save::save) wrote, for features that `expected`
-/// names.
+/// names. What the tasks save is opened by [`tasks::load`](crate::tasks::load).
 ///
 /// # Errors
 /// As [`Saved::open`] and [`Saved::load_for`].
