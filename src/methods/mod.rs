@@ -79,8 +79,7 @@ impl Saved {
     /// # Errors
     /// As [`load_for`](Self::load_for).
     pub fn load(&self, clip: &ClipBackbone, device: &Device) -> Result<Box<dyn Classifier>> {
-        let expected = Fingerprint { backbone: clip.identity().to_owned(), ..self.fingerprint().clone() };
-        self.load_for(&expected, device)
+        self.load_for(&self.expected_of(clip), device)
     }
 
     /// Loads the model for features that `expected` names, if it is of one of this crate's kinds; for others see
@@ -92,10 +91,15 @@ impl Saved {
     pub fn load_for(&self, expected: &Fingerprint, device: &Device) -> Result<Box<dyn Classifier>> {
         Registry::builtin().load(self, expected, device)
     }
+
+    /// What it must be of to belong to this backbone: the prompts and classes are the file's own.
+    pub(crate) fn expected_of(&self, clip: &ClipBackbone) -> Fingerprint {
+        Fingerprint { backbone: clip.identity().to_owned(), ..self.fingerprint().clone() }
+    }
 }
 
 /// Opens a file that any of these methods' [`save`](crate::model::Save::save) wrote, for features that `expected`
-/// names. What the tasks save is opened by [`tasks::load`](crate::tasks::load).
+/// names. What the tasks save is opened by `tasks::load`.
 ///
 /// # Errors
 /// As [`Saved::open`] and [`Saved::load_for`].

@@ -24,7 +24,7 @@ pub const FORMAT: &str = "clip-adapter/2";
 /// Where a model writes itself: the names of one file, or those of them that begin with a prefix.
 ///
 /// # Examples
-/// In [`guide::own_method`](crate::guide::own_method).
+/// In the guide, on the page `own_method`.
 #[derive(Debug)]
 pub struct Section<'s, 'a> {
     archive: &'s mut ArchiveWriter<'a>,

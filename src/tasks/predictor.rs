@@ -5,7 +5,6 @@ use burn::tensor::Device;
 use crate::backbone::ClipBackbone;
 use crate::error::{Error, Result};
 use crate::evaluate::Ranked;
-use crate::fingerprint::Fingerprint;
 use crate::input::ImageInput;
 use crate::model::{Classifier, Saved};
 
@@ -48,8 +47,7 @@ impl Predictor {
     pub fn open(backbone: impl AsRef<Path>, model: impl AsRef<Path>, device: &Device) -> Result<Self> {
         let saved = Saved::open(model)?; // the smaller of the two, so that a wrong path is told at once
         let clip = ClipBackbone::from_pretrained(backbone, device)?;
-        let expected = Fingerprint { backbone: clip.identity().to_owned(), ..saved.fingerprint().clone() };
-        let model = super::registry().load(&saved, &expected, device)?;
+        let model = super::registry().load(&saved, &saved.expected_of(&clip), device)?;
         Self::new(clip, model)
     }
 

@@ -11,7 +11,7 @@ use clip_adapter::{
     TextClassifier,
     methods::{self, FittedApe, FittedEnsemble, FittedLinearProbe, FittedLpPlusPlus},
     model::{FeatureMap, Model, Open, Save},
-    train::Registry,
+    train::{AnyMethod, Registry},
 };
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
@@ -171,19 +171,23 @@ fn what_is_saved_is_what_is_loaded() {
     }
 }
 
+/// A method by its name, with settings that take no time.
+fn quick(name: &str) -> Box<dyn AnyMethod> {
+    let settings = match name {
+        "clip-adapter" => json!({ "epochs": 2 }),
+        "ensemble" => json!({ "grid": { "epochs": [1, 2] } }),
+        _ => json!({}),
+    };
+    Registry::builtin().method(name, settings.as_object().unwrap()).unwrap()
+}
+
 #[test]
 fn a_saved_method_is_known_by_its_file() {
     let (file, device, folder) = (file(), Device::flex(), tempfile::tempdir().unwrap());
     let (support, fingerprint) = (file.support(2, 1).unwrap(), file.classifier().fingerprint());
     let test = file.split("test").unwrap().embeddings();
     for name in Registry::builtin().names() {
-        let quick = match name {
-            "clip-adapter" => json!({ "epochs": 2 }),
-            "ensemble" => json!({ "grid": { "epochs": [1, 2] } }),
-            _ => json!({}),
-        };
-        let method = Registry::builtin().method(name, quick.as_object().unwrap()).unwrap();
-        let model = method.fit_any(&support, file.classifier(), &mut Run::new(&device)).unwrap();
+        let model = quick(name).fit_any(&support, file.classifier(), &mut Run::new(&device)).unwrap();
         let path = folder.path().join(name);
         model.save(&path).unwrap();
         let same = methods::load(&path, &fingerprint, &device).unwrap();
@@ -211,13 +215,7 @@ fn a_method_learns_of_further_classes_or_says_that_it_cannot() {
 
     let mut grown_ones = Vec::new();
     for name in Registry::builtin().names() {
-        let quick = match name {
-            "clip-adapter" => json!({ "epochs": 2 }),
-            "ensemble" => json!({ "grid": { "epochs": [1, 2] } }),
-            _ => json!({}),
-        };
-        let method = Registry::builtin().method(name, quick.as_object().unwrap()).unwrap();
-        let model = method.fit_any(&support, &six, &mut Run::new(&device)).unwrap();
+        let model = quick(name).fit_any(&support, &six, &mut Run::new(&device)).unwrap();
         let grown = match model.with_classes(text) {
             Ok(grown) => grown,
             Err(error) => {
