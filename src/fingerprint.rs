@@ -38,18 +38,29 @@ impl Fingerprint {
     /// # Errors
     /// [`Error::Fingerprint`] for the first part that differs.
     pub fn require(&self, found: &Self) -> Result<()> {
-        let parts = [
-            ("backbones", &self.backbone, &found.backbone),
-            ("prompts", &self.prompts, &found.prompts),
-            ("classes", &self.classes, &found.classes),
-        ];
+        require_backbone("backbones", &self.backbone, &found.backbone)?;
+        let parts = [("prompts", &self.prompts, &found.prompts), ("classes", &self.classes, &found.classes)];
         match parts.into_iter().find(|(_, expected, found)| expected != found) {
             None => Ok(()),
-            Some((what, expected, found)) => {
-                Err(Error::Fingerprint { what, expected: expected.clone(), found: found.clone() })
-            }
+            Some((what, expected, found)) => Err(Error::fingerprint(what, expected, found)),
         }
     }
+}
+
+/// Checks that `found` names the same backbone, whatever its folder was called.
+///
+/// # Errors
+/// [`Error::Fingerprint`] if it is another.
+pub(crate) fn require_backbone(what: &'static str, expected: &str, found: &str) -> Result<()> {
+    match nameless(expected) == nameless(found) {
+        true => Ok(()),
+        false => Err(Error::fingerprint(what, expected, found)),
+    }
+}
+
+/// A backbone is its weights: older files have the name of its folder in front of them.
+fn nameless(backbone: &str) -> &str {
+    backbone.find(" weights:").map_or(backbone, |at| &backbone[at + 1..])
 }
 
 /// The number of texts and the first 16 hexadecimal digits of their SHA-256.
@@ -65,4 +76,20 @@ fn digest(texts: &[impl AsRef<str>]) -> String {
 /// The first 16 hexadecimal digits.
 pub(crate) fn short_hex(hash: Sha256) -> String {
     hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folders_name_is_no_part_of_a_backbone() {
+        let of = |backbone| Fingerprint::new(backbone, &["a {}."], &["cat"]);
+        let new = of("weights:a512 QuickGelu 224/224");
+        new.require(&of("clip-a weights:a512 QuickGelu 224/224")).unwrap();
+        of("deployed weights:a512 QuickGelu 224/224").require(&new).unwrap();
+        assert!(new.require(&of("clip-a weights:a513 QuickGelu 224/224")).is_err());
+        assert!(new.require(&of("clip-a weights:a512 Gelu 224/224")).is_err());
+        assert!(of("CLIP ViT-B/32").require(&of("CLIP RN50")).is_err());
+    }
 }

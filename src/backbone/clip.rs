@@ -2,11 +2,11 @@ use std::path::Path;
 
 use burn::tensor::{Device, Tensor, TensorData};
 
-use super::checkpoint::{Description, Weights, describe, locate, name_of, weight_files};
+use super::checkpoint::{Description, Weights, describe, locate, weight_files};
 use super::towers::{BlockShape, Lanes, TextTransformer, Vision};
 use super::{BackboneConfig, CheckpointLayout, Precision, VisionKind, VisualProjection};
 use crate::error::{Error, Result};
-use crate::features::{Embeddings, TextClassifier};
+use crate::features::{Embeddings, TextClassifier, check_scale};
 use crate::input::{EndOfText, ImageInput, Preprocess, Prompts, Tokenized, Tokenizer};
 
 /// Images encoded at once: enough for every core, few enough to stay in the cache. The same on every machine, as
@@ -82,8 +82,13 @@ impl ClipBackbone {
         let text_projection = load_text_projection(&mut weights, layout, &config);
         let logit_scale = f64::from(weights.scalar("logit_scale")).exp();
         let digest = weights.finish(folder)?;
-        let identity =
-            format!("{} weights:{digest} {}", name_of(folder), describe_input(&config, &preprocess));
+        check_scale(logit_scale).map_err(|error| match error {
+            Error::Setting { name, expected, found } => {
+                Error::malformed(folder, format!("exp({name})"), expected, found)
+            }
+            other => other,
+        })?;
+        let identity = format!("weights:{digest} {}", describe_input(&config, &preprocess));
         Ok(Self {
             vision,
             text,

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::archive::write_atomically;
 use crate::backbone::ClipBackbone;
 use crate::error::{Error, Result};
+use crate::fingerprint::require_backbone;
 use crate::input::ImageSource;
 
 /// The format that a store's manifest declares.
@@ -82,8 +83,8 @@ impl Manifest {
 
     /// That `found` is of the same features.
     pub fn check(&self, found: &Self) -> Result<()> {
+        require_backbone("backbones of the store", &self.backbone, &found.backbone)?;
         let parts = [
-            ("backbones of the store", self.backbone.clone(), found.backbone.clone()),
             ("lists of images of the store", self.images.clone(), found.images.clone()),
             ("widths of the store", self.dim.to_string(), found.dim.to_string()),
             ("batches of the store", self.batch.to_string(), found.batch.to_string()),

@@ -5,6 +5,7 @@ use burn::tensor::Device;
 use crate::backbone::ClipBackbone;
 use crate::error::{Error, Result};
 use crate::evaluate::Ranked;
+use crate::fingerprint::require_backbone;
 use crate::input::ImageInput;
 use crate::model::{Classifier, Saved};
 
@@ -57,10 +58,7 @@ impl Predictor {
     /// [`Error::Fingerprint`] if the model was fitted on features of another backbone; [`Error::Dim`] if it takes
     /// features of another width, as those before the projection are.
     pub fn new(clip: ClipBackbone, model: Box<dyn Classifier>) -> Result<Self> {
-        let fingerprint = model.fingerprint();
-        if fingerprint.backbone != clip.identity() {
-            return Err(Error::fingerprint("backbones", clip.identity(), fingerprint.backbone));
-        }
+        require_backbone("backbones", clip.identity(), &model.fingerprint().backbone)?;
         let (expected, found) = (clip.config().embed_dim, model.dim());
         match expected == found {
             true => Ok(Self { clip, model }),

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::{CheckpointLayout, describe::OPEN_CLIP_WEIGHTS};
+use crate::archive::stand_in;
 use crate::error::{Error, Result};
 
 /// The folder of a checkpoint. What is neither there nor named as on the hub comes back as it is: the first file
@@ -36,18 +37,6 @@ fn is_repository(text: &str) -> bool {
     text.split_once('/').is_some_and(|(owner, name)| is_part(owner) && is_part(name))
 }
 
-/// A checkpoint's name: that of its folder, or of its repository where the folder is a commit in the hub's cache.
-/// So the same weights have the same identity, whether downloaded or copied under that name.
-pub(in crate::backbone) fn name_of(folder: &Path) -> String {
-    let last = |folder: &Path| folder.file_name().map(|name| name.to_string_lossy().into_owned());
-    let repository = folder.parent().filter(|parent| parent.ends_with("snapshots")).and_then(Path::parent);
-    let cached = repository.and_then(|repository| {
-        let name = last(repository)?;
-        Some(name.strip_prefix("models--")?.rsplit("--").next()?.to_owned())
-    });
-    cached.or_else(|| last(folder)).unwrap_or_else(|| "clip".into())
-}
-
 /// One file, or the shards that an index names.
 pub(in crate::backbone) fn weight_files(folder: &Path, layout: CheckpointLayout) -> Result<Vec<PathBuf>> {
     let single = match layout {
@@ -64,8 +53,9 @@ pub(in crate::backbone) fn weight_files(folder: &Path, layout: CheckpointLayout)
     let malformed =
         |found: String| Error::malformed(&index, "weight_map", "names of files in the same folder", found);
     let text = fs::read_to_string(&index).map_err(|source| Error::read(&index, source))?;
-    let json: serde_json::Value =
-        serde_json::from_str(&text).map_err(|error| malformed(error.to_string()).because(error))?;
+    let json: serde_json::Value = serde_json::from_str(&text).map_err(|error| {
+        malformed(stand_in(text.as_bytes()).map_or(error.to_string(), Into::into)).because(error)
+    })?;
     let map = json["weight_map"].as_object().ok_or_else(|| malformed("none".into()))?;
     let mut shards = BTreeSet::new();
     for shard in map.values() {
@@ -93,14 +83,5 @@ mod tests {
         {
             assert!(!is_repository(text), "{text}");
         }
-    }
-
-    #[test]
-    fn a_commit_in_the_cache_has_its_repositorys_name() {
-        let name = |path: &str| name_of(Path::new(path));
-        assert_eq!(name("hub/models--openai--clip-vit-base-patch32/snapshots/3d74"), "clip-vit-base-patch32");
-        assert_eq!(name("models/clip-vit-base-patch32"), "clip-vit-base-patch32");
-        assert_eq!(name("snapshots/3d74"), "3d74");
-        assert_eq!(name("/"), "clip");
     }
 }

@@ -17,7 +17,7 @@ pub use presets::Preset;
 
 pub(super) use describe::{Description, describe};
 pub(super) use initial::Initial;
-pub(super) use location::{locate, name_of, weight_files};
+pub(super) use location::{locate, weight_files};
 pub(super) use names::BlockNames;
 pub(super) use weights::Weights;
 pub(super) use write::Checkpoint;
