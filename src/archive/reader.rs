@@ -14,7 +14,7 @@ use safetensors::{Dtype, tensor::Metadata};
 use crate::error::{Error, Result};
 
 /// The largest header a file may declare: ten times that of the largest public CLIP.
-const MAX_HEADER: u64 = 10_000_000;
+pub(super) const MAX_HEADER: u64 = 10_000_000;
 
 /// Bytes in front of the header, which hold its length.
 const LENGTH: u64 = 8;
@@ -204,6 +204,9 @@ fn header(path: &Path, content: &mut dyn Read, size: u64) -> Result<Header> {
     content
         .read_exact(&mut length)
         .map_err(|_| malformed("a whole safetensors file", format!("{size} bytes")))?;
+    if let Some(found) = stand_in(&length) {
+        return Err(malformed("a safetensors file", found.into()));
+    }
     let length = u64::from_le_bytes(length);
     if length > MAX_HEADER || length + LENGTH > size {
         return Err(malformed(
@@ -239,5 +242,18 @@ pub(crate) fn decode_floats(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
         Dtype::F16 => Some(bytes.as_chunks().0.iter().map(|&b| f16::from_le_bytes(b).to_f32()).collect()),
         Dtype::BF16 => Some(bytes.as_chunks().0.iter().map(|&b| bf16::from_le_bytes(b).to_f32()).collect()),
         _ => None,
+    }
+}
+
+/// What stands where a file should be, by its first bytes: a download that was none. None if it may be the file.
+pub(crate) fn stand_in(start: &[u8]) -> Option<&'static str> {
+    const POINTER: &[u8] = b"version https://git-lfs.github.com/";
+    let start = start.trim_ascii_start();
+    if start.len() >= LENGTH as usize && start.starts_with(&POINTER[..start.len().min(POINTER.len())]) {
+        Some("a Git LFS pointer: `git lfs pull` fetches the file itself")
+    } else if start.starts_with(b"<!") || start.starts_with(b"<html") || start.starts_with(b"<HTML") {
+        Some("a web page: the download was refused or has moved")
+    } else {
+        None
     }
 }

@@ -61,6 +61,9 @@ impl Default for Ensemble {
     }
 }
 
+/// Members that are ever fitted: far more than help.
+const MAX_MEMBERS: usize = 1000;
+
 impl Ensemble {
     /// Checks that the method is known, and that it has the grid's settings.
     ///
@@ -81,6 +84,10 @@ impl Ensemble {
         }
         if let Some((name, _)) = self.grid.iter().find(|(_, values)| values.is_empty()) {
             return Err(Error::setting("grid", format!("one or more values of `{name}`"), "none"));
+        }
+        let count = self.grid.values().map(Vec::len).fold(1, usize::saturating_mul);
+        if count > MAX_MEMBERS {
+            return Err(Error::setting("grid", format!("at most {MAX_MEMBERS} combinations"), count));
         }
         let mut combinations = vec![Map::new()];
         for (name, values) in &self.grid {
@@ -238,7 +245,7 @@ impl Open for FittedEnsemble {
 
     fn open(saved: &Saved, opening: &Opening<'_>) -> Result<Self> {
         let settings: Ensemble = saved.json("settings")?;
-        let count = settings.grid.values().map(Vec::len).product();
+        let count = settings.grid.values().map(Vec::len).fold(1, usize::saturating_mul);
         let member = |at: usize| -> Result<Member> {
             let section = saved.section(&section(at))?;
             Ok(Member { settings: section.settings(), model: opening.open(&section)? })

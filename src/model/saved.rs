@@ -14,9 +14,12 @@ use super::section::TEXT;
 use super::{Classifier, FORMAT, version1};
 use crate::archive::Archive;
 use crate::archive::parameters::{self, Parameter, Parameters};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, listed};
 use crate::features::{Embeddings, TextClassifier};
 use crate::fingerprint::Fingerprint;
+
+/// Models within models that are opened: more is no file that was written.
+pub(super) const MAX_DEPTH: usize = 8;
 
 /// A saved model that is opened and not yet loaded: what it is, and what it belongs to. Also a part of one.
 ///
@@ -45,6 +48,7 @@ pub struct Saved {
     used: Arc<Mutex<BTreeSet<String>>>,
     prefix: String,
     kind: String,
+    depth: usize,
 }
 
 /// What all sections of a file share.
@@ -92,7 +96,7 @@ impl Saved {
         }
         let kind = archive.text("method")?.to_owned();
         let file = Arc::new(SavedFile { archive, fingerprint, classes });
-        Ok(Self { file, used: Arc::default(), prefix: String::new(), kind })
+        Ok(Self { file, used: Arc::default(), prefix: String::new(), kind, depth: 0 })
     }
 
     /// A model within this one.
@@ -101,8 +105,12 @@ impl Saved {
     /// [`Error::Malformed`] if there is none of this name.
     pub fn section(&self, name: &str) -> Result<Self> {
         let prefix = format!("{}{name}.", self.prefix);
+        if self.depth == MAX_DEPTH {
+            let expected = format!("models within models at most {MAX_DEPTH} deep");
+            return Err(self.malformed(format!("model `{prefix}`"), expected, "one more"));
+        }
         let kind = self.file.archive.text(&format!("{prefix}method"))?.to_owned();
-        Ok(Self { file: self.file.clone(), used: self.used.clone(), prefix, kind })
+        Ok(Self { file: self.file.clone(), used: self.used.clone(), prefix, kind, depth: self.depth + 1 })
     }
 
     /// The method's name.
@@ -179,6 +187,21 @@ impl Saved {
         }
     }
 
+    /// That a tensor is there and of this shape, before memory is taken for what it will be put into.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if it is not.
+    pub fn require_shape(&self, name: &str, expected: &[usize]) -> Result<()> {
+        let full = self.name(name);
+        match self.file.archive.place(&full) {
+            Some(place) if place.shape == expected => Ok(()),
+            other => {
+                let found = other.map_or("none".to_owned(), |place| format!("{:?}", place.shape));
+                Err(self.malformed(format!("tensor `{full}`"), format!("shape {expected:?}"), found))
+            }
+        }
+    }
+
     /// Whether there is a tensor of this name.
     pub fn has(&self, name: &str) -> bool {
         self.file.archive.place(&self.name(name)).is_some()
@@ -251,7 +274,8 @@ impl Saved {
         match own.find(|&name| !used.contains(name)) {
             None => Ok(()),
             Some(unknown) => {
-                let expected = format!("one of {used:?}");
+                let known: Vec<&String> = used.iter().collect();
+                let expected = format!("one that is asked for, such as {}", listed(&known));
                 Err(self.malformed(format!("tensor `{unknown}`"), expected, "an unknown one"))
             }
         }

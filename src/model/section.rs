@@ -5,7 +5,7 @@ use serde_json::json;
 use super::Model;
 use crate::archive::ArchiveWriter;
 use crate::archive::parameters::{self, Parameter};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::features::TextClassifier;
 
 /// The format that the file of a model declares in its metadata.
@@ -72,14 +72,28 @@ impl<'s, 'a> Section<'s, 'a> {
         self.json("found", found);
     }
 
-    /// The zero-shot classifier. The sections of a file share it: the first that is written counts.
+    /// The zero-shot classifier. The sections of a file share it, and so a model within another has the same classes,
+    /// prompts and scale: else writing the file is an error.
     pub fn classes(&mut self, classes: &TextClassifier) {
-        if self.archive.has_text("class_names") {
+        let [names, prompts, scale] = [
+            json!(classes.class_names()).to_string(),
+            json!(classes.templates()).to_string(),
+            classes.logit_scale().to_string(),
+        ];
+        let parts = [("class_names", names), ("prompts", prompts), ("logit_scale", scale)];
+        if self.archive.get_text("class_names").is_some() {
+            for (key, found) in parts {
+                if let Some(expected) = self.archive.get_text(key).filter(|expected| **expected != found) {
+                    let what = format!("{key} of a model within another");
+                    let error = Error::data(what, expected, found);
+                    self.archive.fail(error);
+                }
+            }
             return;
         }
-        self.archive.text("class_names", json!(classes.class_names()));
-        self.archive.text("prompts", json!(classes.templates()));
-        self.archive.text("logit_scale", classes.logit_scale());
+        for (key, value) in parts {
+            self.archive.text(key, value);
+        }
         let shape = [classes.class_names().len(), classes.dim()];
         self.archive.floats(TEXT, &shape, classes.weights().values());
     }

@@ -4,6 +4,7 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::saved::MAX_DEPTH;
 use super::section;
 use crate::archive::{Archive, ArchiveWriter};
 use crate::error::Result;
@@ -23,25 +24,30 @@ struct Member {
 /// The same model in the present format, in memory.
 pub(super) fn upgraded(archive: Archive) -> Result<Archive> {
     let mut writer = ArchiveWriter::new(section::FORMAT);
-    copy(&archive, "", &mut writer)?;
+    copy(&archive, "", MAX_DEPTH, &mut writer)?;
     Archive::from_bytes(archive.path(), writer.into_bytes()?)
 }
 
 /// Writes a model's metadata and tensors with a prefix before their names. The texts are the whole file's.
-fn copy(archive: &Archive, prefix: &str, to: &mut ArchiveWriter<'_>) -> Result<()> {
+fn copy(archive: &Archive, prefix: &str, depth: usize, to: &mut ArchiveWriter<'_>) -> Result<()> {
     archive.require_format(FORMAT)?;
     let method = archive.text("method")?;
     let of_file = ["format", "fingerprint", "class_names", "prompts", "logit_scale"];
     for (key, value) in archive.metadata() {
         let shared = of_file.contains(&key.as_str());
-        if key != "format" && (prefix.is_empty() || !shared) {
+        let of_members = method == "ensemble" && key == "found"; // which is taken apart below
+        if key != "format" && !of_members && (prefix.is_empty() || !shared) {
             to.text(format!("{}{key}", if shared { "" } else { prefix }), value);
         }
     }
     for name in archive.names().filter(|name| prefix.is_empty() || *name != section::TEXT) {
         if name == INNER {
+            let Some(depth) = depth.checked_sub(1) else {
+                let expected = format!("models within models at most {MAX_DEPTH} deep");
+                return Err(archive.malformed(INNER, expected, "one more"));
+            };
             let inner = Archive::from_bytes(archive.path(), archive.bytes(INNER)?)?;
-            copy(&inner, &format!("{prefix}{INNER}."), to)?;
+            copy(&inner, &format!("{prefix}{INNER}."), depth, to)?;
         } else {
             let (values, shape) = archive.floats_of_any_shape(name)?;
             to.floats(format!("{prefix}{name}"), &shape, &values);

@@ -125,6 +125,10 @@ impl Open for FittedClipAdapter {
         if !(0.0..=1.0).contains(&constant_ratio) {
             return Err(saved.malformed("metadata `found`", "a ratio of 0..=1", constant_ratio));
         }
+        for branch in ["image", "text"].iter().filter(|branch| settings.has_branch(branch)) {
+            let shape = [classes.dim() / settings.reduction, classes.dim()];
+            saved.require_shape(&format!("{branch}.adapter.down.weight"), &shape)?;
+        }
         let mut net = saved.module(settings.network(0.5, classes, device))?;
         net.set_ratio(constant_ratio);
         Ok(Self::new(settings, net, classes.clone(), device.clone()))

@@ -161,6 +161,15 @@ impl ClipAdapter {
     }
 
     /// An untrained network. A ratio that is not learned by gradient starts as a constant.
+    /// Whether the branch that files call so is adapted.
+    fn has_branch(&self, name: &str) -> bool {
+        match self.branches {
+            Branches::Both => true,
+            Branches::Image => name == "image",
+            Branches::Text => name == "text",
+        }
+    }
+
     fn network(&self, ratio: f64, classes: &TextClassifier, device: &Device) -> AdaptedClip {
         let branch = |seed: u64, kind: RatioKind| Branch {
             adapter: AdapterConfig::new(classes.dim())
@@ -178,11 +187,9 @@ impl ClipAdapter {
             }
             Ratio::Fixed(_) | Ratio::Hoso | Ratio::Search => (RatioKind::Fixed, RatioKind::Fixed),
         };
-        let image = self.branches != Branches::Text;
-        let text = self.branches != Branches::Image;
         AdaptedClip {
-            image: image.then(|| branch(self.seed, image_kind)),
-            text: text.then(|| branch(self.seed ^ (1 << 63), text_kind)), // not the image side's weights
+            image: self.has_branch("image").then(|| branch(self.seed, image_kind)),
+            text: self.has_branch("text").then(|| branch(self.seed ^ (1 << 63), text_kind)), // not the image side's weights
         }
     }
 
