@@ -12,7 +12,7 @@ mod cli;
 use std::{num::NonZeroUsize, path::PathBuf, process::ExitCode};
 
 use clap::Parser;
-use clip_adapter::{DeviceSpec, Result, tasks::Predictor};
+use clip_adapter::{DeviceSpec, Result, input::readable, tasks::Predictor};
 use serde_json::json;
 
 /// Names images by an adapter file.
@@ -51,7 +51,7 @@ fn classify(arguments: &Arguments) -> Result<()> {
     let Some(path) = &arguments.json else { return Ok(()) };
     let all = json!({
         "backbone": predictor.clip().identity(),
-        "adapter": arguments.adapter,
+        "adapter": readable(&arguments.adapter),
         "classes": predictor.class_names(),
         "device": arguments.device.to_string(),
         "images": results,

@@ -17,7 +17,11 @@ use std::{
 
 use burn::tensor::{Device, Tensor};
 use clap::Parser;
-use clip_adapter::{ClipBackbone, DeviceSpec, Error, Result, input::read_texts};
+use clip_adapter::{
+    ClipBackbone, DeviceSpec, Error, Result,
+    features::Embeddings,
+    input::{read_texts, readable},
+};
 use safetensors::{Dtype, SafeTensorError, tensor::TensorView};
 
 /// Images on the device at once.
@@ -90,15 +94,24 @@ impl Part {
 
 fn images(clip: &ClipBackbone, files: &[PathBuf], device: &Device) -> Result<Vec<Part>> {
     let (mut pixels, mut embeddings) = (Vec::new(), Vec::new());
+    let dim = clip.config().embed_dim;
     for files in files.chunks(BATCH) {
         let batch = clip.preprocess().load(files, device)?;
-        embeddings.extend(host(clip.image_embeddings(batch.clone()))?);
+        let rows = host(clip.image_embeddings(batch.clone()))?;
+        for (file, row) in files.iter().zip(rows.chunks_exact(dim)) {
+            // What is no number, or only zeros, would be found out far from here.
+            Embeddings::new(row.to_vec(), dim).map_err(|error| match error {
+                Error::Data { expected, found, .. } => Error::data(readable(file), expected, found),
+                other => other,
+            })?;
+        }
+        embeddings.extend(rows);
         pixels.extend(host(batch)?);
     }
     let side = clip.preprocess().crop;
     Ok(vec![
         Part::floats("pixel_values", &pixels, vec![files.len(), 3, side, side]),
-        Part::floats("image_embeds", &embeddings, vec![files.len(), clip.config().embed_dim]),
+        Part::floats("image_embeds", &embeddings, vec![files.len(), dim]),
     ])
 }
 

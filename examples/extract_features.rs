@@ -27,7 +27,7 @@ use clap::Parser;
 use clip_adapter::{
     ClipBackbone, DeviceSpec, Error, FeatureFile, Prompts, Result,
     extract::{Broken, Store},
-    input::{ImageFolder, ImageSource},
+    input::{ImageFolder, ImageSource, readable},
 };
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -74,13 +74,13 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    cli::run(|| extract(&arguments))
+    cli::run_with_skip_broken(|| extract(&arguments))
 }
 
 fn extract(arguments: &Arguments) -> Result<()> {
     let prompts = prompts(arguments.prompts.as_deref())?;
-    let splits = splits(&arguments.images)?;
-    arguments.out.as_deref().map_or(Ok(()), cli::folders::check_for)?;
+    let splits = splits(&arguments.images, arguments.skip_broken)?;
+    cli::folders::check_for(&[arguments.out.as_ref()])?;
     let load = |device: &DeviceSpec| ClipBackbone::from_pretrained(&arguments.backbone, &device.open()?);
     let clips = arguments.device.iter().map(load).collect::<Result<Vec<_>>>()?;
     let temporary = tempfile::tempdir().map_err(|source| Error::write(env::temp_dir(), source))?;
@@ -163,9 +163,20 @@ fn write(
         Ok((split.as_str(), Store::open(&folders, clip.identity())?, images))
     });
     let opened = opened.collect::<Result<Vec<_>>>()?;
-    let classes = splits[0].1.class_names();
-    let dataset = arguments.images.file_name().unwrap_or_default().to_string_lossy();
-    let file = FeatureFile::new(dataset, clip.text_classifier(classes, prompts)?);
+    let mut counts = vec![0; splits[0].1.class_names().len()];
+    for (_, store, images) in &opened {
+        counts.iter_mut().zip(store.class_counts(*images)?).for_each(|(all, count)| *all += count);
+    }
+    let (read, unread): (Vec<_>, Vec<_>) =
+        splits[0].1.class_names().iter().cloned().zip(counts).partition(|(_, count)| *count > 0);
+    let names = |classes: Vec<(String, usize)>| classes.into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+    let (classes, unread) = (names(read), names(unread));
+    cli::folders::say_left_out(&unread);
+    if classes.len() == 1 {
+        eprintln!("classes: {}", cli::folders::alone(&classes));
+    }
+    let dataset = readable(arguments.images.file_name().unwrap_or_default());
+    let file = FeatureFile::new(dataset, clip.text_classifier(&classes, prompts)?);
     let named: Vec<(&str, &Store, &dyn ImageSource)> =
         opened.iter().map(|(split, store, images)| (*split, store, *images as _)).collect();
     file.write_with(out, &named)?;
@@ -182,18 +193,36 @@ fn write(
 }
 
 /// The splits that are there, which have the same classes; a folder without any is `train`.
-fn splits(root: &Path) -> Result<Vec<(String, ImageFolder)>> {
-    let named = ["train", "val", "test"].into_iter().filter(|split| root.join(split).is_dir());
-    let mut splits = named
-        .map(|split| Ok((split.to_owned(), cli::folders::open(&root.join(split))?)))
-        .collect::<Result<Vec<_>>>()?;
-    if splits.is_empty() {
-        splits.push(("train".into(), cli::folders::open(root)?));
+fn splits(root: &Path, skip_broken: bool) -> Result<Vec<(String, ImageFolder)>> {
+    let mut found = ImageFolder::splits(root)?;
+    if found.is_empty() {
+        found.push(("train", root.to_owned()));
+    }
+    let open = |(split, folder): (&str, PathBuf)| {
+        let images = match skip_broken {
+            true => cli::folders::open_leaving_out(&folder)?,
+            false => cli::folders::open(&folder)?,
+        };
+        Ok((split.to_owned(), images))
+    };
+    let mut splits = found.into_iter().map(open).collect::<Result<Vec<_>>>()?;
+    if skip_broken {
+        // A class that is left out of one is left out of all.
+        let names: Vec<Vec<String>> =
+            splits.iter().map(|(_, images)| images.class_names().to_vec()).collect();
+        let in_all = |name: &str| names.iter().all(|names| names.iter().any(|known| known == name));
+        splits = splits.into_iter().map(|(split, images)| (split, images.retain_classes(in_all))).collect();
     }
     let classes = splits[0].1.class_names();
-    if let Some((split, images)) = splits.iter().find(|(_, images)| images.class_names() != classes) {
-        let found = format!("{:?}", images.class_names());
-        return Err(Error::data(format!("classes of `{split}`"), format!("{classes:?}"), found));
+    for (split, images) in &splits {
+        let (expected, found) = (classes.iter(), images.class_names().iter());
+        if let Some(name) = expected.clone().find(|name| !images.class_names().contains(name)) {
+            return Err(Error::data(format!("classes of `{split}`"), format!("`{name}` among them"), "none"));
+        }
+        if let Some(name) = found.clone().find(|name| !classes.contains(name)) {
+            let expected = format!("those of `{}`", splits[0].0);
+            return Err(Error::data(format!("classes of `{split}`"), expected, format!("`{name}` too")));
+        }
     }
     Ok(splits)
 }

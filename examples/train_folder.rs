@@ -64,7 +64,7 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    cli::run(|| train(&arguments))
+    cli::run_with_skip_broken(|| train(&arguments))
 }
 
 fn train(arguments: &Arguments) -> Result<()> {
@@ -72,11 +72,14 @@ fn train(arguments: &Arguments) -> Result<()> {
     let spec = arguments.settings.iter().try_fold(spec, |spec, pair| spec.set(pair))?;
     let method = spec.seeded(arguments.seed).method(&Registry::builtin())?;
     let prompts = Prompts::find(&arguments.prompts)?;
-    let folder = cli::folders::open(&arguments.images)?;
-    cli::folders::check_for(&arguments.out)?;
+    let folder = match arguments.skip_broken {
+        true => cli::folders::open_leaving_out(&arguments.images)?,
+        false => cli::folders::open(&arguments.images)?,
+    };
+    cli::folders::check_classes(folder.class_names())?;
+    cli::folders::check_for(&[Some(&arguments.out), arguments.json.as_ref()])?;
     let device = arguments.device.open()?;
     let clip = ClipBackbone::from_pretrained(&arguments.backbone, &device)?;
-    let classes = clip.text_classifier(folder.class_names(), &prompts)?;
 
     let style = ProgressStyle::with_template("{bar:30} {percent:>3} %  {msg}").expect("a valid template");
     let bar = ProgressBar::new(1000).with_style(style);
@@ -84,7 +87,11 @@ fn train(arguments: &Arguments) -> Result<()> {
     let extracted = encode(arguments, &clip, &folder, &bar)?;
     let encode_seconds = start.elapsed().as_secs_f64();
     let (images, skipped) = (extracted.keys.len(), extracted.skipped.len());
-    let mut support = Support::new(extracted.labelled()?)?;
+    let (set, unread) = extracted.labelled()?.without_empty_classes();
+    cli::folders::say_left_out(&unread);
+    cli::folders::check_classes(set.class_names())?;
+    let classes = clip.text_classifier(set.class_names(), &prompts)?;
+    let mut support = Support::new(set)?;
     let counts = support.set().class_counts();
     if arguments.balanced {
         support = support.balanced();
@@ -103,14 +110,14 @@ fn train(arguments: &Arguments) -> Result<()> {
         "{}: {} classes, {images} images ({skipped} skipped), encoded in {encode_seconds:.1} s, {} fitted in \
          {fit_seconds:.1} s\nwrote {}",
         arguments.images.display(),
-        folder.class_names().len(),
+        classes.class_names().len(),
         method.name(),
         arguments.out.display()
     );
     let Some(path) = &arguments.json else { return Ok(()) };
     let outcome = json!({
         "backbone": clip.identity(),
-        "classes": folder.class_names(),
+        "classes": classes.class_names(),
         "class_images": counts,
         "prompts": prompts.templates(),
         "images": images,

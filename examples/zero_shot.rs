@@ -76,5 +76,13 @@ fn classes(text: &str) -> Result<Vec<String>> {
         true => read_texts(text)?,
         false => text.split(',').map(String::from).collect(),
     };
-    Ok(names.iter().map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect())
+    let names: Vec<String> =
+        names.iter().map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect();
+    match names.len() {
+        2.. => Ok(names),
+        _ => {
+            let expected = "two names or more, or a file of them";
+            Err(Error::setting("classes", expected, cli::folders::alone(&names)))
+        }
+    }
 }

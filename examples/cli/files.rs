@@ -14,5 +14,6 @@ pub fn write(path: &Path, contents: impl AsRef<[u8]>) -> Result<()> {
 
 /// Writes a result for another program.
 pub fn write_json(path: &Path, result: &impl Serialize) -> Result<()> {
-    write(path, format!("{:#}\n", serde_json::json!(result)))
+    let json = serde_json::to_value(result).map_err(|error| Error::write(path, error.into()))?;
+    write(path, format!("{json:#}\n"))
 }

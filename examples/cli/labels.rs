@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
-use clip_adapter::evaluate::Ranked;
+use clip_adapter::{evaluate::Ranked, input::readable};
 use serde_json::{Value, json};
 
 /// Prints them, and gives them as JSON.
 pub fn tell(file: &Path, top: &[Ranked]) -> Value {
-    println!("{}", file.display());
+    let file = readable(file);
+    println!("{file}");
     for Ranked { name, probability, .. } in top {
         println!("  {:>6.2} %  {name}", 100.0 * probability);
     }

@@ -93,9 +93,7 @@ fn main() -> ExitCode {
 }
 
 fn compare(arguments: &Arguments) -> Result<()> {
-    for out in [&arguments.json, &arguments.markdown].into_iter().flatten() {
-        folders::check_for(out)?;
-    }
+    folders::check_for(&[arguments.json.as_ref(), arguments.markdown.as_ref()])?;
     let device = arguments.device.open()?;
     let checkpoint = arguments.task.folder();
     let clip = ClipBackbone::from_pretrained(&checkpoint, &device)?;

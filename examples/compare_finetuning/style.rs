@@ -47,11 +47,15 @@ impl Style {
     /// What shows something else than the images `drawn` of `home`: a picture of the same name in the same class
     /// shows the same, whatever its style.
     pub fn test(&self, home: &Self, drawn: &[usize]) -> Result<Test<'_>> {
-        if self.features.class_names() != home.features.class_names() {
+        let (expected, found) = (home.features.class_names(), self.features.class_names());
+        if let Some(class) =
+            (0..).take(expected.len().max(found.len())).find(|&at| expected.get(at) != found.get(at))
+        {
+            let name = |names: &[String]| names.get(class).map_or("none".into(), |name| format!("`{name}`"));
             return Err(Error::data(
-                format!("classes of `{}`", self.name),
-                format!("{:?}", home.features.class_names()),
-                format!("{:?}", self.features.class_names()),
+                format!("class {class} of `{}`", self.name),
+                name(expected),
+                name(found),
             ));
         }
         let seen: BTreeSet<(usize, String)> = drawn.iter().map(|&row| home.shown(row)).collect();

@@ -23,6 +23,7 @@ use clap::Parser;
 use clip_adapter::{
     Classifier, ClipAdapter, ClipBackbone, DeviceSpec, Error, Result, TextClassifier, ZeroShot,
     evaluate::{Logits, Ranked},
+    input::readable,
     methods,
     model::{Save, Settings},
     tasks::Predictor,
@@ -67,8 +68,8 @@ struct Arguments {
 /// What was done, with what, and how long it took.
 #[derive(Serialize)]
 pub struct Facts {
-    pub backbone: PathBuf,
-    pub images: PathBuf,
+    pub backbone: String,
+    pub images: String,
     pub device: String,
     pub classes: usize,
     pub shots: usize,
@@ -122,10 +123,8 @@ fn quickstart(arguments: &Arguments) -> Result<()> {
     let device = arguments.device.open()?;
     let images = arguments.task.images();
     let folder = folders::open(&images)?;
-    for out in [Some(&arguments.html), arguments.json.as_ref(), arguments.save.as_ref()].into_iter().flatten()
-    {
-        folders::check_for(out)?;
-    }
+    folders::check_classes(folder.class_names())?;
+    folders::check_for(&[Some(&arguments.html), arguments.json.as_ref(), arguments.save.as_ref()])?;
     let start = Instant::now();
     let clip = ClipBackbone::from_pretrained(arguments.task.folder(), &device)?;
     clip.encode_images(&folder.files()[..1])?;
@@ -137,8 +136,8 @@ fn quickstart(arguments: &Arguments) -> Result<()> {
     let encode_seconds = start.elapsed().as_secs_f64();
     let study = Study::run(extracted, &classes, arguments.shots, arguments.seed, &device)?;
     let facts = Facts {
-        backbone: short(arguments.task.folder()),
-        images: short(images),
+        backbone: short(&arguments.task.folder()),
+        images: short(&images),
         device: arguments.device.to_string(),
         classes: folder.class_names().len(),
         shots: arguments.shots,
@@ -155,7 +154,7 @@ fn quickstart(arguments: &Arguments) -> Result<()> {
     let predictor = Predictor::new(clip, reloaded)?;
     let others = classify(&predictor, &study.zero_shot, &to_classify(arguments, &study))?;
     for image in &others {
-        println!("{}", short(image.file.clone()).display());
+        println!("{}", short(&image.file));
         for (method, answer) in [(ZeroShot::NAME, &image.before), (ClipAdapter::NAME, &image.after)] {
             let (percent, name) = (100.0 * answer.probability(), &classes.class_names()[answer.class]);
             println!("  {method:<12}  {percent:>5.1} %  {name}");
@@ -170,17 +169,14 @@ fn quickstart(arguments: &Arguments) -> Result<()> {
 }
 
 /// A path within this crate without the crate's own.
-fn short(path: PathBuf) -> PathBuf {
-    path.strip_prefix(env!("CARGO_MANIFEST_DIR")).map_or(path.clone(), Path::to_owned)
+fn short(path: &Path) -> String {
+    readable(path.strip_prefix(env!("CARGO_MANIFEST_DIR")).unwrap_or(path))
 }
 
 fn print_table(facts: &Facts, study: &Study) {
     println!(
         "{} classes, {} shots each, scored on {} other images of {}",
-        facts.classes,
-        facts.shots,
-        facts.tested,
-        facts.images.display()
+        facts.classes, facts.shots, facts.tested, facts.images
     );
     println!(
         "CLIP ready in {:.2} s, {} images encoded in {:.1} s, CLIP-Adapter trained in {:.1} s on {}\n",
@@ -250,7 +246,7 @@ fn in_json(facts: &Facts, study: &Study, others: &[Classified]) -> Value {
         .iter()
         .map(|image| {
             let answer = &image.after;
-            json!({ "file": image.file, "class": names[answer.class], "probability": answer.probability() })
+            json!({ "file": readable(&image.file), "class": names[answer.class], "probability": answer.probability() })
         })
         .collect();
     json!({

@@ -39,8 +39,8 @@ pub fn render(
          --example quickstart</code>; with <code>--backbone</code> and <code>--images</code> it is made of your \
          own.</footer>\n</body></html>\n",
         css = include_str!("page.css"),
-        images = escape(&facts.images.display().to_string()),
-        backbone = escape(&facts.backbone.display().to_string()),
+        images = escape(&facts.images),
+        backbone = escape(&facts.backbone),
         shots = facts.shots,
         classes = facts.classes,
         tested = facts.tested,

@@ -9,15 +9,15 @@ use super::shards::{Rows, Shards, Skipped, kept, name_skipped};
 use crate::archive::PutFloats;
 use crate::error::{Error, Result};
 use crate::features::{Embeddings, FeatureFile};
-use crate::input::ImageSource;
+use crate::input::{ImageSource, readable};
 
 /// The features of a list of images on disk, complete and checked, of which one shard at a time is in memory.
 ///
 /// A store is a folder with a `manifest.json` and one safetensors file for every shard of
 /// [`Extraction::shard`](super::Extraction::shard) images. The manifest names what the features are of: the backbone's
 /// identity, and that of the list of images ([`ImageSource::identity`]). Every shard repeats it, and nothing of another
-/// manifest is ever used. A file is written whole or not at all; a killed process leaves at most a temporary `.tmp*`
-/// file.
+/// manifest is ever used. A file is written whole or not at all; a killed process leaves at most a temporary
+/// `.clip-adapter-*` file.
 ///
 /// # Examples
 /// Write a feature file of any number of images in constant memory:
@@ -110,12 +110,34 @@ impl Store {
         self.manifest.of(source)?.check(&self.manifest)
     }
 
-    /// One class index a row.
-    fn labels(&self, source: &dyn ImageSource) -> Result<Vec<usize>> {
+    /// The number of images of each class of `source` that have features.
+    ///
+    /// # Errors
+    /// [`Error::Fingerprint`] if the store is of another list than `source`; [`Error::Data`] for an image without a
+    /// class.
+    pub fn class_counts(&self, source: &dyn ImageSource) -> Result<Vec<usize>> {
+        self.check(source)?;
+        let mut counts = vec![0; source.class_names().len()];
+        self.labels(source, source.class_names())?.into_iter().for_each(|label| counts[label] += 1);
+        Ok(counts)
+    }
+
+    /// One class index a row, among these names.
+    fn labels(&self, source: &dyn ImageSource, class_names: &[String]) -> Result<Vec<usize>> {
+        let place = |name: &String| class_names.iter().position(|known| known == name);
+        let places: Vec<Option<usize>> = match source.class_names() == class_names {
+            true => (0..class_names.len()).map(Some).collect(),
+            false => source.class_names().iter().map(place).collect(),
+        };
         let label = |image: usize| {
-            source
-                .label(image)
-                .ok_or_else(|| Error::data(source.key(image).display().to_string(), "a class", "none"))
+            let label = source.label(image);
+            label.and_then(|label| *places.get(label)?).ok_or_else(|| {
+                let found = match label.and_then(|label| source.class_names().get(label)) {
+                    Some(name) => format!("`{name}`"),
+                    None => "none".into(),
+                };
+                Error::data(readable(source.key(image).as_ref()), "a class of the file", found)
+            })
         };
         kept(0..self.images, &self.skipped).into_iter().map(label).collect()
     }
@@ -137,7 +159,8 @@ impl Store {
 impl FeatureFile {
     /// As [`write`](Self::write), with further splits straight out of stores, of which one shard at a time is read: the
     /// name of each, its store, and the images that the store is of. The bytes are those of the file that holds the
-    /// same splits in memory.
+    /// same splits in memory. A class of the images that the file does not have is left out if none of its images has
+    /// features.
     ///
     /// # Errors
     /// As [`write`](Self::write), [`with_split`](Self::with_split) and [`Store::load`].
@@ -149,10 +172,14 @@ impl FeatureFile {
         let mut archive = self.archive()?;
         for &(name, store, source) in splits {
             store.check(source)?;
-            self.check_split(name, store.dim(), source.class_names())?;
+            let names = self.classifier().class_names();
+            let mut known = source.class_names().to_vec();
+            known.retain(|name| names.contains(name));
+            let all_known = known == names;
+            self.check_split(name, store.dim(), if all_known { names } else { source.class_names() })?;
             let shape = [store.len(), store.dim()];
             archive.floats_from(format!("{name}.features"), &shape, move |put| store.each(put));
-            archive.indices(format!("{name}.labels"), &store.labels(source)?);
+            archive.indices(format!("{name}.labels"), &store.labels(source, names)?);
         }
         archive.write(path.as_ref())
     }

@@ -42,12 +42,13 @@ impl TextClassifier {
     /// | `dim` | 1 or more | width of an embedding |
     /// | `class_names` | unique | one name a class |
     /// | `templates` | 1 or more | the prompts, with `{}` where the class name goes |
-    /// | `logit_scale` | above 0 | what cosines are multiplied with; about 100 in CLIP |
+    /// | `logit_scale` | above 0, at most 1000 | what cosines are multiplied with; about 100 in CLIP |
     /// | `backbone` | any | names the weights and preprocessing that made the embeddings |
     ///
     /// # Errors
     /// [`Error::Data`] if the numbers of prompts, classes and values disagree, a value is not finite, a row is
-    /// zero, or the prompts of a class cancel out; [`Error::Setting`] if the scale is not positive.
+    /// zero, or the prompts of a class cancel out; [`Error::Setting`] if the scale is out of range, or is 4.605, the logarithm
+    /// of 100 that checkpoints hold.
     pub fn new<N: Into<String>, T: Into<String>>(
         prompts: Vec<f32>,
         dim: usize,
@@ -172,9 +173,19 @@ impl TextClassifier {
     }
 }
 
-fn check_scale(logit_scale: f64) -> Result<()> {
-    if logit_scale.is_finite() && logit_scale > 0.0 {
-        return Ok(());
+/// No public CLIP multiplies cosines with more: training holds it at 100.
+const MAX_SCALE: f64 = 1000.0;
+
+/// That a number can be what cosines are multiplied with.
+pub(crate) fn check_scale(logit_scale: f64) -> Result<()> {
+    let expected = format!("a number above 0 and at most {MAX_SCALE}, about 100 in CLIP");
+    // What checkpoints hold is the logarithm, and it is easily handed on as it is.
+    if (logit_scale - 100f64.ln()).abs() < 1e-3 {
+        let found = format!("{logit_scale}, which is the logarithm of 100");
+        return Err(Error::setting("logit_scale", expected, found));
     }
-    Err(Error::setting("logit_scale", "a finite number above 0", logit_scale))
+    match logit_scale > 0.0 && logit_scale <= MAX_SCALE {
+        true => Ok(()),
+        false => Err(Error::setting("logit_scale", expected, logit_scale)),
+    }
 }

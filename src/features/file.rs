@@ -1,5 +1,6 @@
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
+use super::set::check_same_classes;
 use super::{Embeddings, FeatureSet, Support, TestSet, TextClassifier};
 use crate::archive::{Archive, ArchiveWriter};
 use crate::error::{Error, Result};
@@ -81,14 +82,7 @@ impl FeatureFile {
             return Err(Error::data("split name", "a name other than `text`", format!("`{name}`")));
         }
         self.classifier.weights().check_dim(&format!("split `{name}`"), dim)?;
-        if class_names == self.classifier.class_names() {
-            return Ok(());
-        }
-        Err(Error::data(
-            format!("classes of split `{name}`"),
-            format!("{:?}", self.classifier.class_names()),
-            format!("{class_names:?}"),
-        ))
+        check_same_classes(&format!("split `{name}`"), self.classifier.class_names(), class_names)
     }
 
     /// Records the draw of `shots` images a class by `seed`, so that other programs use the same images.

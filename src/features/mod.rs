@@ -16,4 +16,6 @@ pub use set::{FeatureSet, TestSet};
 pub use shots::Support;
 pub use similarity::{contrastive_logits, normalise};
 
+pub(crate) use classifier::check_scale;
+pub(crate) use set::check_same_classes;
 pub(crate) use similarity::{normalise_slope, norms};

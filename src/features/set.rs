@@ -1,7 +1,9 @@
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use sha2::{Digest, Sha256};
+use unicode_normalization::UnicodeNormalization;
 
 use super::Embeddings;
 use crate::error::{Error, Result};
@@ -138,6 +140,30 @@ impl FeatureSet {
         }
     }
 
+    /// The same images without the classes that have none, and the names of these.
+    ///
+    /// # Examples
+    /// ```
+    /// use clip_adapter::{FeatureSet, features::Embeddings};
+    ///
+    /// let rows = Embeddings::new(vec![1.0, 0.0, 0.0, 1.0], 2)?;
+    /// let (set, empty) = FeatureSet::new(rows, vec![2, 0], ["cat", "cow", "dog"])?.without_empty_classes();
+    /// assert_eq!((set.class_names(), set.labels()), (&["cat".to_owned(), "dog".into()][..], &[1, 0][..]));
+    /// assert_eq!(empty, ["cow"]);
+    /// # Ok::<(), clip_adapter::Error>(())
+    /// ```
+    pub fn without_empty_classes(mut self) -> (Self, Vec<String>) {
+        let counts = self.class_counts();
+        let (mut names, mut empty, mut places) = (Vec::new(), Vec::new(), Vec::new());
+        for (name, count) in self.class_names.iter().zip(counts) {
+            places.push(names.len());
+            if count > 0 { names.push(name.clone()) } else { empty.push(name.clone()) }
+        }
+        self.labels.iter_mut().for_each(|label| *label = places[*label]);
+        self.class_names = names.into();
+        (self, empty)
+    }
+
     /// The images of all sets, one set after the other; balanced if one of them is.
     pub(crate) fn merged(sets: &[&Self]) -> Result<Self> {
         let Some((first, others)) = sets.split_first() else {
@@ -145,13 +171,7 @@ impl FeatureSet {
         };
         for other in others {
             first.embeddings.check_dim("features to merge", other.embeddings.dim())?;
-            if other.class_names != first.class_names {
-                return Err(Error::data(
-                    "classes of the sets to merge",
-                    format!("{:?}", first.class_names),
-                    format!("{:?}", other.class_names),
-                ));
-            }
+            check_same_classes("sets to merge", &first.class_names, &other.class_names)?;
         }
         let values = sets.iter().flat_map(|set| set.embeddings.values()).copied().collect();
         Ok(Self {
@@ -247,18 +267,32 @@ impl TestSet {
 }
 
 /// Every class has a name, and a name of its own.
+/// That two lists of classes are the same; else the error names the first class that differs.
+pub(crate) fn check_same_classes(what: &str, expected: &[String], found: &[String]) -> Result<()> {
+    if expected == found {
+        return Ok(());
+    }
+    let at = (0..).find(|&at| expected.get(at) != found.get(at)).unwrap_or(0);
+    let name = |names: &[String]| match names.get(at) {
+        Some(name) => format!("`{name}` of {}", names.len()),
+        None => format!("only {}", names.len()),
+    };
+    Err(Error::data(format!("{what}: class {at}"), name(expected), name(found)))
+}
+
 pub(crate) fn check_class_names(names: &[String]) -> Result<()> {
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashMap::new();
     for (index, name) in names.iter().enumerate() {
         if name.trim().is_empty() {
             return Err(Error::data(format!("class {index}"), "a name", "an empty one"));
         }
-        if !seen.insert(name) {
-            return Err(Error::data(
-                format!("class {index}"),
-                "a name of its own",
-                format!("`{name}` again"),
-            ));
+        // Letters with marks can be spelled in two ways, which look the same and mean the same to a tokenizer.
+        if let Some(same) = seen.insert(name.nfc().collect::<String>(), name) {
+            let found = match same == name {
+                true => format!("`{name}` again"),
+                false => format!("`{name}` again, in another normal form of Unicode"),
+            };
+            return Err(Error::data(format!("class {index}"), "a name of its own", found));
         }
     }
     Ok(())

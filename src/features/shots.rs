@@ -1,6 +1,7 @@
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
+use super::set::check_same_classes;
 use super::{FeatureSet, TestSet, TextClassifier};
 use crate::error::{Error, Result};
 
@@ -44,13 +45,7 @@ impl Support {
         if validation.is_empty() {
             return Err(Error::data("validation set", "at least one image", "none"));
         }
-        if validation.class_names() != self.set.class_names() {
-            return Err(Error::data(
-                "validation classes",
-                format!("those of the support set, {:?}", self.set.class_names()),
-                format!("{:?}", validation.class_names()),
-            ));
-        }
+        check_same_classes("validation set", self.set.class_names(), validation.class_names())?;
         self.set.embeddings().check_dim("validation features", validation.embeddings().dim())?;
         self.validation = Some(validation);
         Ok(self)
@@ -118,14 +113,7 @@ impl Support {
     /// # Errors
     /// [`Error::Data`] if they are others.
     pub fn check_classes(&self, classes: &TextClassifier) -> Result<()> {
-        if self.set.class_names() == classes.class_names() {
-            return Ok(());
-        }
-        Err(Error::data(
-            "support classes",
-            format!("{:?}", classes.class_names()),
-            format!("{:?}", self.set.class_names()),
-        ))
+        check_same_classes("support set", classes.class_names(), self.set.class_names())
     }
 
     /// The training images.

@@ -17,7 +17,7 @@ pub use image_input::{ImageBytes, ImageInput};
 pub use preprocess::{CropRounding, Preprocess};
 pub use prompts::Prompts;
 pub use resample::Resampling;
-pub use source::{ImageFolder, ImageList, ImageSource};
+pub use source::{ImageFolder, ImageList, ImageSource, readable};
 pub use texts::read_texts;
 pub use tokenizer::{Tokenized, Tokenizer};
 

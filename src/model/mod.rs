@@ -36,7 +36,7 @@ use serde_json::Value;
 use crate::archive::ArchiveWriter;
 use crate::error::{Error, Result};
 use crate::evaluate::{Logits, Ranked, Report, Scores};
-use crate::features::{Embeddings, FeatureSet, TestSet, TextClassifier};
+use crate::features::{Embeddings, FeatureSet, TestSet, TextClassifier, check_same_classes};
 use crate::fingerprint::Fingerprint;
 
 /// The settings of a method: a plain struct, saved as JSON beside what was fitted with it, under the method's name.
@@ -182,10 +182,7 @@ pub trait Classifier: Model {
     /// # Errors
     /// As [`score`](Self::score); [`Error::Data`] if there are no images or their classes are others.
     fn scores(&self, set: &FeatureSet) -> Result<Scores> {
-        let (known, found) = (self.classes().class_names(), set.class_names());
-        if found != known {
-            return Err(Error::data("classes", format!("{known:?}"), format!("{found:?}")));
-        }
+        check_same_classes("images", self.classes().class_names(), set.class_names())?;
         Scores::new(&self.score(set.embeddings())?, set.labels())
     }
 

@@ -172,7 +172,16 @@ fn mistakes_end_in_one_sentence() {
         ("zero_shot", vec!["--backbone", &model, "--classes", "cat,cat", "--images", &image], "`cat` again"),
         (
             "zero_shot",
-            vec!["--backbone", &model, "--classes", "cat", "--images", &image, "--prompts", "imagenet-81"],
+            vec![
+                "--backbone",
+                &model,
+                "--classes",
+                "cat,dog",
+                "--images",
+                &image,
+                "--prompts",
+                "imagenet-81",
+            ],
             "expected one of single, imagenet-7",
         ),
         ("zero_shot", vec!["--backbone", &model, "--images", &image], "--classes"),

@@ -215,7 +215,8 @@ fn an_interrupted_run_goes_on_from_its_store() {
 #[test]
 fn a_store_of_something_else_is_refused() {
     let (clip, (root, folder)) = (clip(), photos());
-    let store = root.path().join("store");
+    let elsewhere = tempfile::tempdir().unwrap();
+    let store = elsewhere.path().join("store");
     small(&clip).store(&store).run(&folder).unwrap();
     let refused = |folder: &ImageFolder, options: Extraction<'_>| match options.store(&store).run(folder) {
         Err(Error::Fingerprint { what, expected, found }) => {

@@ -2,9 +2,11 @@
 
 mod folder;
 mod list;
+mod name;
 
 pub use folder::ImageFolder;
 pub use list::ImageList;
+pub use name::readable;
 
 use std::borrow::Cow;
 use std::fs;
