@@ -1,5 +1,6 @@
 //! The one error type of the crate.
 
+mod brief;
 mod range;
 
 use std::{
@@ -8,6 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub(crate) use brief::{brief, listed};
 pub(crate) use range::{below_one, not_negative, part, positive};
 
 /// What an error goes back to, where that is known.
@@ -80,7 +82,7 @@ pub enum Error {
         path: PathBuf,
         /// Tensors that should be there.
         missing: Vec<String>,
-        /// Tensors of another shape or type, with both.
+        /// Tensors of another shape or type, or with values that are no numbers, with what was expected.
         misshapen: Vec<String>,
         /// Tensors that no part of the model takes.
         unused: Vec<String>,
@@ -224,20 +226,11 @@ pub enum Error {
     },
 }
 
-/// Tensors of each kind that are named; of a checkpoint of another architecture there are hundreds.
-const NAMED: usize = 4;
-
 fn weights(missing: &[String], misshapen: &[String], unused: &[String]) -> String {
-    let groups = [("missing", missing), ("misshapen", misshapen), ("unknown", unused)];
-    let named = |names: &[String]| match names.len().saturating_sub(NAMED) {
-        0 => names.join(", "),
-        more => format!("{} and {more} more", names[..NAMED].join(", ")),
-    };
+    let groups = [("missing", missing), ("not as expected", misshapen), ("unknown", unused)];
     let groups = groups.into_iter().filter(|(_, names)| !names.is_empty());
-    groups
-        .map(|(what, names)| format!("{} {what}: {}", names.len(), named(names)))
-        .collect::<Vec<_>>()
-        .join("; ")
+    let group = |(what, names): (&str, &[String])| format!("{} {what}: {}", names.len(), listed(names));
+    brief(groups.map(group).collect::<Vec<_>>().join("; "))
 }
 
 fn saved(checkpoint: &Option<PathBuf>) -> String {
@@ -267,9 +260,9 @@ impl Error {
     ) -> Self {
         Self::Malformed {
             path: path.as_ref().into(),
-            part: part.to_string(),
-            expected: expected.to_string(),
-            found: found.to_string(),
+            part: brief(part),
+            expected: brief(expected),
+            found: brief(found),
             source: None,
         }
     }
@@ -277,33 +270,33 @@ impl Error {
     /// What is called `path` is no image that can be decoded.
     pub fn image(path: impl AsRef<Path>, reason: impl Into<Cause>) -> Self {
         let source = reason.into();
-        Self::Image { path: path.as_ref().into(), reason: source.to_string(), source: Some(source) }
+        Self::Image { path: path.as_ref().into(), reason: brief(&source), source: Some(source) }
     }
 
     /// Features, labels or names that do not fit together.
     pub fn data(what: impl Into<String>, expected: impl ToString, found: impl ToString) -> Self {
-        Self::Data { what: what.into(), expected: expected.to_string(), found: found.to_string() }
+        Self::Data { what: brief(what.into()), expected: brief(expected), found: brief(found) }
     }
 
     /// A setting out of its range, by its serde name.
     pub fn setting(name: impl Into<String>, expected: impl ToString, found: impl ToString) -> Self {
-        Self::Setting { name: name.into(), expected: expected.to_string(), found: found.to_string() }
+        Self::Setting { name: brief(name.into()), expected: brief(expected), found: brief(found) }
     }
 
     /// Something that this is not built for.
     pub fn unsupported(what: impl Into<String>, expected: impl ToString, found: impl ToString) -> Self {
-        Self::Unsupported { what: what.into(), expected: expected.to_string(), found: found.to_string() }
+        Self::Unsupported { what: brief(what.into()), expected: brief(expected), found: brief(found) }
     }
 
     /// A computation that failed.
     pub fn execution(doing: &'static str, error: impl Into<Cause>) -> Self {
         let source = error.into();
-        Self::Execution { doing, message: source.to_string(), source: Some(source) }
+        Self::Execution { doing, message: brief(&source), source: Some(source) }
     }
 
     /// Two identities that must be the same and are not.
     pub fn fingerprint(what: &'static str, expected: impl Display, found: impl Display) -> Self {
-        Self::Fingerprint { what, expected: expected.to_string(), found: found.to_string() }
+        Self::Fingerprint { what, expected: brief(expected), found: brief(found) }
     }
 
     /// The same with what it goes back to, where it has a place for that.

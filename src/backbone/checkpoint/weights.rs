@@ -36,7 +36,12 @@ impl Weights {
         let mut weights = Self::of(None, device);
         for path in paths {
             let file = Archive::open(path)?;
-            weights.places.extend(file.names().map(|name| (name.to_owned(), weights.files.len())));
+            for name in file.names() {
+                if let Some(other) = weights.places.insert(name.to_owned(), weights.files.len()) {
+                    let other = weights.files[other].path().display();
+                    return Err(file.malformed(name, "to be in one file", format!("it in {other} too")));
+                }
+            }
             weights.files.push(file);
         }
         Ok(weights)
@@ -157,11 +162,15 @@ impl Weights {
         };
         self.digest.update(name);
         self.digest.update(&bytes);
-        let values = decode_floats(place.dtype, &bytes);
-        if values.is_none() {
-            self.misshapen.push(format!("{name}: expected f32, f16 or bf16, found {:?}", place.dtype));
-        }
-        values
+        let wrong = match decode_floats(place.dtype, &bytes) {
+            None => format!("f32, f16 or bf16, found {:?}", place.dtype),
+            Some(values) => match values.iter().find(|value| !value.is_finite()) {
+                None => return Some(values),
+                Some(value) => format!("finite values, found {value}"), // a fine-tuning that overflowed
+            },
+        };
+        self.misshapen.push(format!("{name}: expected {wrong}"));
+        None
     }
 
     /// A digest of every tensor read, or what is wrong with the checkpoint.
