@@ -74,7 +74,7 @@ pub fn write(size: Size, folder: &Path) -> Result<()> {
         json!({ "projection_dim": dim, "vision_config": tower(&vision), "text_config": tower(&text) });
     for (name, content) in [
         ("config.json", config.to_string()),
-        ("preprocessor_config.json", "{}".into()),
+        ("preprocessor_config.json", json!({ "size": image, "crop_size": image }).to_string()),
         ("tokenizer.json", TOKENIZER.into()),
     ] {
         let path = folder.join(name);

@@ -7,7 +7,7 @@ use super::towers::{BlockShape, Lanes, TextTransformer, Vision};
 use super::{BackboneConfig, CheckpointLayout, Precision, VisionKind, VisualProjection};
 use crate::error::{Error, Result};
 use crate::features::{Embeddings, TextClassifier, check_scale};
-use crate::input::{EndOfText, ImageInput, Preprocess, Prompts, Tokenized, Tokenizer};
+use crate::input::{Cleaning, EndOfText, ImageInput, Preprocess, Prompts, ResizeMode, Tokenized, Tokenizer};
 
 /// Images encoded at once: enough for every core, few enough to stay in the cache. The same on every machine, as
 /// other batches may give other last bits.
@@ -27,8 +27,11 @@ const ORIENTED: &str = " oriented";
 ///
 /// | Layout | Files |
 /// | --- | --- |
-/// | Hugging Face | `config.json`, `preprocessor_config.json`, `tokenizer.json`, `model.safetensors` or `model.safetensors.index.json` and its shards |
+/// | Hugging Face | `config.json`, `preprocessor_config.json` or `processor_config.json`, `tokenizer.json`, if there is one `tokenizer_config.json`, `model.safetensors` or `model.safetensors.index.json` and its shards |
 /// | open_clip | `open_clip_config.json`, `tokenizer.json`, `open_clip_model.safetensors` |
+///
+/// What these files say is done as the reference does it, or refused with the key's name:
+/// [`guide::backbones`](crate::guide::backbones) lists the keys.
 ///
 /// # Examples
 /// ```no_run
@@ -61,17 +64,21 @@ impl ClipBackbone {
     ///
     /// # Errors
     /// [`Error::Hub`] if the hub is asked and does not give it, [`Error::HubDisabled`] if this build cannot ask;
-    /// [`Error::Read`] or [`Error::Malformed`] for a file that is absent or damaged, [`Error::Setting`] for sizes
-    /// that are impossible, [`Error::Weights`] with every tensor that is missing, misshapen or unknown. A model
-    /// that is not whole is never returned.
+    /// [`Error::Read`] or [`Error::Malformed`] for a file that is absent, damaged or says what is not done here,
+    /// [`Error::Setting`] for sizes that are impossible, [`Error::Weights`] with every tensor that is missing,
+    /// misshapen or unknown. A model that is not whole is never returned.
     pub fn from_pretrained(folder: impl AsRef<Path>, device: &Device) -> Result<Self> {
         let folder = locate(folder.as_ref())?;
         let folder = folder.as_path();
         let device = device.clone().without_autodiff();
         let Description { layout, config, preprocess, pad } = describe(folder)?;
         let pooling = config.text.end.map_or(EndOfText::LargestId, EndOfText::Id);
-        let tokenizer =
-            Tokenizer::open(&folder.join("tokenizer.json"), config.text.context, pad.as_deref(), pooling)?;
+        let cleaning = match layout {
+            CheckpointLayout::HuggingFace => Cleaning::AsWritten,
+            CheckpointLayout::OpenClip => Cleaning::OpenClip,
+        };
+        let words = folder.join("tokenizer.json");
+        let tokenizer = Tokenizer::open(&words, config.text.context, pad.as_deref(), pooling, cleaning)?;
         if tokenizer.vocabulary() > config.text.vocabulary {
             let expected = format!("at most {} tokens", config.text.vocabulary);
             return Err(Error::data("tokenizer", expected, tokenizer.vocabulary()));
@@ -368,11 +375,18 @@ pub(super) fn load_text_projection(
 
 /// The part of the identity that is not in the weights.
 fn describe_input(config: &BackboneConfig, preprocess: &Preprocess) -> String {
-    let Preprocess { resize, crop, resampling, rounding, orient, mean, std } = preprocess;
+    let Preprocess { resize, resize_mode, crop, resampling, rounding, orient, rescale, mean, std } =
+        preprocess;
     let activation = match &config.vision.kind {
         VisionKind::Vit { activation, .. } => format!("{activation:?}"),
         VisionKind::ResNet { .. } => format!("ResNet {:?}", config.text.activation),
     };
+    // Only what differs from how all models once were, so that theirs stays what it was.
+    let squashed = if *resize_mode == ResizeMode::Squash { " squashed" } else { "" };
+    let usual = *rescale == Preprocess::default().rescale;
+    let rescaled = if usual { String::new() } else { format!(" rescale {rescale:?}") };
     let oriented = if *orient { ORIENTED } else { "" };
-    format!("{activation} {resize}/{crop} {resampling:?} {rounding:?} mean {mean:?} std {std:?}{oriented}")
+    format!(
+        "{activation} {resize}/{crop} {resampling:?} {rounding:?} mean {mean:?} std {std:?}{squashed}{rescaled}{oriented}"
+    )
 }

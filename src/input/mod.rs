@@ -1,6 +1,7 @@
 //! From files and sentences to what the towers take: pixels and token ids, exactly as the reference makes them.
 
 mod augment;
+mod clean;
 mod decode;
 mod image_input;
 mod preprocess;
@@ -14,11 +15,11 @@ mod tokenizer;
 pub use augment::{Augment, View};
 pub use decode::decode;
 pub use image_input::{ImageBytes, ImageInput};
-pub use preprocess::{CropRounding, Preprocess};
+pub use preprocess::{CropRounding, Preprocess, ResizeMode};
 pub use prompts::Prompts;
 pub use resample::Resampling;
 pub use source::{ImageFolder, ImageList, ImageSource, readable};
 pub use texts::read_texts;
 pub use tokenizer::{Tokenized, Tokenizer};
 
-pub(crate) use tokenizer::EndOfText;
+pub(crate) use tokenizer::{Cleaning, EndOfText};

@@ -134,15 +134,19 @@ fn tables(file: &Path, source: &str) -> Vec<Table> {
 
 /// The defaults of a preprocessing, which is read from other formats and so is no JSON of its own.
 fn preprocess() -> Value {
-    let Preprocess { resize, crop, resampling, rounding, orient, mean, std } = Preprocess::default();
+    let Preprocess { resize, resize_mode, crop, resampling, rounding, orient, rescale, mean, std } =
+        Preprocess::default();
+    assert_eq!(rescale, 1.0 / 255.0);
     approx::assert_abs_diff_eq!(mean[..], [0.4815, 0.4578, 0.4082][..], epsilon = 1e-4);
     approx::assert_abs_diff_eq!(std[..], [0.2686, 0.2613, 0.2758][..], epsilon = 1e-4);
     json!({
         "resize": resize,
+        "resize_mode": format!("{resize_mode:?}"),
         "crop": crop,
         "resampling": format!("{resampling:?}"),
         "rounding": format!("{rounding:?}"),
         "orient": orient,
+        "rescale": 1.0 / 255.0,
         "mean": "CLIP's",
         "std": "CLIP's",
     })

@@ -17,6 +17,9 @@ const RETRIES: usize = 2;
 
 const INDEX: &str = "model.safetensors.index.json";
 
+/// How images are prepared: the file of all versions of transformers up to 4, and the one that 5 writes.
+const PROCESSORS: [&str; 2] = ["preprocessor_config.json", "processor_config.json"];
+
 /// Where checkpoints are downloaded from and to.
 ///
 /// A checkpoint that is whole in the cache is used as it is and nothing is asked; else its files are downloaded,
@@ -149,11 +152,16 @@ fn checkpoint(has: impl Fn(&str) -> bool) -> std::result::Result<Vec<&'static st
         _ => {
             let sharded = has(INDEX) && !has("model.safetensors");
             let weights = if sharded { INDEX } else { "model.safetensors" };
-            vec!["config.json", "preprocessor_config.json", "tokenizer.json", weights]
+            let newer_alone = has(PROCESSORS[1]) && !has(PROCESSORS[0]);
+            vec!["config.json", PROCESSORS[usize::from(newer_alone)], "tokenizer.json", weights]
         }
     };
     if let Some(&missing) = files.iter().find(|file| !has(file)) {
         return Err(missing);
+    }
+    // Of both processors' files the newer one counts if it holds an image processor, which its name does not say.
+    if files.contains(&PROCESSORS[0]) {
+        files.extend(Some(PROCESSORS[1]).filter(|file| has(file)));
     }
     files.extend(Some("tokenizer_config.json").filter(|file| has(file)));
     Ok(files)
@@ -229,6 +237,17 @@ mod tests {
             Err(OPEN_CLIP_WEIGHTS[0])
         );
         assert_eq!(files(&["config.json", "model.safetensors"]), Err("preprocessor_config.json"));
+        let newer = ["config.json", "processor_config.json", "tokenizer.json", "model.safetensors"];
+        assert_eq!(files(&newer).unwrap(), newer, "transformers 5 writes no other");
+        assert_eq!(
+            with(&["model.safetensors", "processor_config.json"]).unwrap(),
+            [&hugging_face[..], &["model.safetensors", "processor_config.json", "tokenizer_config.json"]]
+                .concat(),
+            "what the newer one holds is seen when it is there"
+        );
+        assert!(
+            !with(&["open_clip_model.safetensors", "processor_config.json"]).unwrap().contains(&newer[1])
+        );
         assert_eq!(files(&[]), Err("config.json"));
     }
 }

@@ -123,12 +123,12 @@ impl Weights {
         Linear { weight: Param::from_tensor(weight), bias: Some(Param::from_tensor(bias)) }
     }
 
-    /// The one value of a tensor of any shape.
+    /// The one value of a tensor without dimensions, or of one of a single element.
     pub fn scalar(&mut self, name: &str) -> f32 {
         let file = self.places.get(name).map(|&file| &self.files[file]);
-        let shape = file.and_then(|file| file.place(name)).map(|place| place.shape.clone());
-        let values = self.values(name, &shape.unwrap_or_default());
-        values.and_then(|values| values.first().copied()).unwrap_or_default()
+        let place = file.and_then(|file| file.place(name));
+        let shape: &[usize] = if place.is_some_and(|place| place.shape == [1]) { &[1] } else { &[] };
+        self.values(name, shape).and_then(|values| values.first().copied()).unwrap_or_default()
     }
 
     /// Whether nothing was missing or misshapen so far.

@@ -11,8 +11,11 @@ use serde_json::{Value, json};
 use crate::archive::{ArchiveWriter, write_atomically};
 use crate::backbone::{BackboneConfig, VisionKind};
 use crate::error::{Error, Result};
-use crate::input::{Preprocess, Resampling};
+use crate::input::{CropRounding, Preprocess, Resampling, ResizeMode};
 use crate::numerics::transposed;
+
+/// How the first checkpoints say that the largest id of a text ends it.
+const LARGEST: u32 = 2;
 
 /// The tensors of a checkpoint to be. Its methods undo what those of [`Weights`](super::Weights) do.
 pub(in crate::backbone) struct Checkpoint {
@@ -87,6 +90,9 @@ impl Checkpoint {
 
     /// Writes weights and configurations; the tokenizer is the caller's.
     pub fn write(self, folder: &Path, config: &BackboneConfig, preprocess: &Preprocess) -> Result<()> {
+        if config.text.end == Some(LARGEST) {
+            return Err(Error::setting("end", "another id: this one stands for the largest", LARGEST));
+        }
         fs::create_dir_all(folder).map_err(|source| Error::write(folder, source))?;
         self.archive.write(&folder.join("model.safetensors"))?;
         write_json(&folder.join("config.json"), &model(config))?;
@@ -143,29 +149,48 @@ fn model(config: &BackboneConfig) -> Value {
             "hidden_act": text.activation,
             "max_position_embeddings": text.context,
             "vocab_size": text.vocabulary,
-            // 2 is how the first checkpoints say the largest id.
-            "eos_token_id": text.end.unwrap_or(2),
+            "eos_token_id": text.end.unwrap_or(LARGEST),
             "projection_dim": config.embed_dim,
         },
     })
 }
 
+/// What transformers' processor cannot do stands under a key of our own, so that it is read back all the same.
 fn processor(preprocess: &Preprocess) -> Value {
-    json!({
+    let default = Preprocess::default();
+    let side = preprocess.resize;
+    let mut processor = json!({
         "image_processor_type": match preprocess.resampling {
             Resampling::Pillow => "CLIPImageProcessorPil",
             Resampling::Torchvision => "CLIPImageProcessor",
         },
         "do_resize": true,
-        "size": { "shortest_edge": preprocess.resize },
+        "size": match preprocess.resize_mode {
+            ResizeMode::Shortest => json!({ "shortest_edge": side }),
+            ResizeMode::Squash => json!({ "height": side, "width": side }),
+        },
         "resample": 3,
         "do_center_crop": true,
         "crop_size": { "height": preprocess.crop, "width": preprocess.crop },
         "do_rescale": true,
-        "rescale_factor": 1.0 / 255.0,
+        "rescale_factor": match preprocess.rescale {
+            factor if factor == default.rescale => 1.0 / 255.0, // as transformers writes it
+            factor => f64::from(factor),
+        },
         "do_normalize": true,
         "do_convert_rgb": true,
         "image_mean": preprocess.mean,
         "image_std": preprocess.std,
-    })
+    });
+    let mut own = serde_json::Map::new();
+    if preprocess.rounding == CropRounding::HalfEven {
+        own.insert("rounding".into(), "half_even".into());
+    }
+    if preprocess.orient {
+        own.insert("orient".into(), true.into());
+    }
+    if !own.is_empty() {
+        processor["_clip_adapter"] = own.into();
+    }
+    processor
 }
