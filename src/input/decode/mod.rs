@@ -12,13 +12,15 @@ use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageReader, Limits, RgbImage};
 
 use self::limits::{MAX_BYTES, MAX_FILE, MAX_SIDE};
+use crate::archive::stand_in;
 use crate::error::{Error, Result};
 
 /// Decodes the bytes of an image, which errors call `name`: an upload, a member of an archive, a frame.
 ///
 /// JPEG, PNG, WebP, GIF (its first frame), BMP and TIFF, recognised by their content. Grey, palette, alpha and 16-bit
-/// images become RGB as Pillow's `convert("RGB")` makes them: alpha is dropped, of 16 bits the upper 8 are kept. EXIF
-/// orientation is not applied, as the reference does not.
+/// images become RGB as Pillow's `convert("RGB")` makes them: alpha is dropped; of 16 bits the upper 8 are kept, but
+/// grey of 16 bits is clipped at 255, which leaves a picture of the full range nearly white. EXIF orientation is not
+/// applied, as the reference does not; that of a TIFF always is.
 ///
 /// # Errors
 /// [`Error::Image`] if they are not an image of these formats, are damaged, or it is larger than 32,768 pixels a side
@@ -43,7 +45,7 @@ pub fn decode(bytes: &[u8], name: impl AsRef<Path>) -> Result<RgbImage> {
 /// The same, turned as the camera noted in the EXIF data where `orient` says so.
 pub(super) fn decode_turned(bytes: &[u8], name: &Path, orient: bool) -> Result<RgbImage> {
     let (mut image, orientation) = with_orientation(bytes, name)?;
-    if orient {
+    if orient && !is_tiff(bytes) {
         image.apply_orientation(orientation);
     }
     Ok(to_rgb(image))
@@ -72,6 +74,9 @@ fn with_orientation(bytes: &[u8], name: &Path) -> Result<(DynamicImage, Orientat
 }
 
 fn decode_any(bytes: &[u8], name: &Path) -> Result<(DynamicImage, Orientation)> {
+    if let Some(found) = stand_in(bytes) {
+        return Err(Error::image(name, found));
+    }
     if let Some((image, orientation)) = jpeg::decode(bytes, name)? {
         return Ok((DynamicImage::ImageRgb8(image), orientation));
     }
@@ -87,17 +92,31 @@ fn decode_any(bytes: &[u8], name: &Path) -> Result<(DynamicImage, Orientation)> 
     let mut decoder = reader.into_decoder().map_err(failed)?;
     limits.reserve(decoder.total_bytes()).map_err(failed)?;
     let orientation = decoder.orientation().map_err(failed)?;
-    Ok((DynamicImage::from_decoder(decoder).map_err(failed)?, orientation))
+    let mut image = DynamicImage::from_decoder(decoder).map_err(failed)?;
+    if image.width() == 0 || image.height() == 0 {
+        return Err(Error::image(name, format!("{} x {} pixels", image.width(), image.height())));
+    }
+    if is_tiff(bytes) {
+        image.apply_orientation(orientation); // Pillow turns every TIFF as it is opened
+    }
+    Ok((image, orientation))
+}
+
+fn is_tiff(bytes: &[u8]) -> bool {
+    [b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"].iter().any(|magic| bytes.starts_with(*magic))
 }
 
 /// PIL's `convert("RGB")`.
 fn to_rgb(image: DynamicImage) -> RgbImage {
-    let upper = |value: u16| (value >> 8) as u8;
+    let upper: fn(u16) -> u8 = |value| (value >> 8) as u8;
     let (width, height) = (image.width(), image.height());
-    let grey = |values: Vec<u16>| values.into_iter().flat_map(|value| [upper(value); 3]).collect::<Vec<u8>>();
+    let grey = |values: Vec<u16>, level: fn(u16) -> u8| {
+        values.into_iter().flat_map(|value| [level(value); 3]).collect::<Vec<u8>>()
+    };
     let bytes = match image {
-        DynamicImage::ImageLuma16(image) => grey(image.into_raw()),
-        DynamicImage::ImageLumaA16(image) => grey(image.into_raw().into_iter().step_by(2).collect()),
+        // Pillow's mode `I;16` is clipped; with alpha the mode is another.
+        DynamicImage::ImageLuma16(image) => grey(image.into_raw(), |value| value.min(255) as u8),
+        DynamicImage::ImageLumaA16(image) => grey(image.into_raw().into_iter().step_by(2).collect(), upper),
         DynamicImage::ImageRgb16(image) => image.into_raw().into_iter().map(upper).collect(),
         DynamicImage::ImageRgba16(image) => image
             .into_raw()
@@ -117,5 +136,12 @@ mod tests {
     fn sixteen_bits_keep_their_upper_eight() {
         let image = image::ImageBuffer::from_raw(1, 1, vec![0x12ffu16, 0xff00, 0x00ff]).unwrap();
         assert_eq!(to_rgb(DynamicImage::ImageRgb16(image)).into_raw(), [0x12, 0xff, 0x00]);
+    }
+
+    #[test]
+    fn grey_of_sixteen_bits_is_clipped() {
+        let image = image::ImageBuffer::from_raw(3, 1, vec![0x12u16, 0xff, 0x100]).unwrap();
+        let levels = to_rgb(DynamicImage::ImageLuma16(image)).into_raw();
+        assert_eq!(levels, [[0x12; 3], [0xff; 3], [0xff; 3]].concat());
     }
 }
