@@ -71,7 +71,7 @@ fn templates_are_read_from_lines_and_from_json() {
         assert_eq!(part(file("bad.json", text)), "JSON", "{text}");
     }
     fs::write(folder.path().join("bytes.txt"), [0xff, 0xfe, 0x00]).unwrap();
-    assert!(matches!(Prompts::read(folder.path().join("bytes.txt")), Err(Error::Read { .. })));
+    assert!(matches!(Prompts::read(folder.path().join("bytes.txt")), Err(Error::Malformed { .. })));
     assert!(matches!(Prompts::read(folder.path().join("absent.txt")), Err(Error::Read { .. })));
 }
 
