@@ -199,11 +199,7 @@ fn splits(root: &Path, skip_broken: bool) -> Result<Vec<(String, ImageFolder)>> 
         found.push(("train", root.to_owned()));
     }
     let open = |(split, folder): (&str, PathBuf)| {
-        let images = match skip_broken {
-            true => cli::folders::open_leaving_out(&folder)?,
-            false => cli::folders::open(&folder)?,
-        };
-        Ok((split.to_owned(), images))
+        Ok((split.to_owned(), cli::folders::open_with(&folder, skip_broken)?))
     };
     let mut splits = found.into_iter().map(open).collect::<Result<Vec<_>>>()?;
     if skip_broken {
@@ -213,16 +209,8 @@ fn splits(root: &Path, skip_broken: bool) -> Result<Vec<(String, ImageFolder)>> 
         let in_all = |name: &str| names.iter().all(|names| names.iter().any(|known| known == name));
         splits = splits.into_iter().map(|(split, images)| (split, images.retain_classes(in_all))).collect();
     }
-    let classes = splits[0].1.class_names();
     for (split, images) in &splits {
-        let (expected, found) = (classes.iter(), images.class_names().iter());
-        if let Some(name) = expected.clone().find(|name| !images.class_names().contains(name)) {
-            return Err(Error::data(format!("classes of `{split}`"), format!("`{name}` among them"), "none"));
-        }
-        if let Some(name) = found.clone().find(|name| !classes.contains(name)) {
-            let expected = format!("those of `{}`", splits[0].0);
-            return Err(Error::data(format!("classes of `{split}`"), expected, format!("`{name}` too")));
-        }
+        cli::folders::check_same_classes(split, splits[0].1.class_names(), images.class_names())?;
     }
     Ok(splits)
 }

@@ -72,10 +72,7 @@ fn train(arguments: &Arguments) -> Result<()> {
     let spec = arguments.settings.iter().try_fold(spec, |spec, pair| spec.set(pair))?;
     let method = spec.seeded(arguments.seed).method(&Registry::builtin())?;
     let prompts = Prompts::find(&arguments.prompts)?;
-    let folder = match arguments.skip_broken {
-        true => cli::folders::open_leaving_out(&arguments.images)?,
-        false => cli::folders::open(&arguments.images)?,
-    };
+    let folder = cli::folders::open_with(&arguments.images, arguments.skip_broken)?;
     cli::folders::check_classes(folder.class_names())?;
     cli::folders::check_for(&[Some(&arguments.out), arguments.json.as_ref()])?;
     let device = arguments.device.open()?;

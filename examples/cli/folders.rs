@@ -12,20 +12,39 @@ use clip_adapter::{
 
 /// A sub-folder a class; `river_boat` is called `river boat`.
 pub fn open(folder: &Path) -> Result<ImageFolder> {
-    Ok(ImageFolder::open(folder)?.map_class_names(|name| name.replace('_', " ")))
+    Ok(named(ImageFolder::open(folder)?))
 }
 
-/// The same, for a command that was asked to leave out images that cannot be read: so it does with classes of none.
-pub fn open_leaving_out(folder: &Path) -> Result<ImageFolder> {
+/// The same. A command that was asked to leave out images that cannot be read does so with classes of none.
+pub fn open_with(folder: &Path, skip_broken: bool) -> Result<ImageFolder> {
+    if !skip_broken {
+        return open(folder);
+    }
     let (folder, empty) = ImageFolder::open_leaving_out(folder)?;
     say_left_out(&empty);
-    Ok(folder.map_class_names(|name| name.replace('_', " ")))
+    Ok(named(folder))
+}
+
+fn named(folder: ImageFolder) -> ImageFolder {
+    folder.map_class_names(|name| name.replace('_', " "))
 }
 
 /// One line a class that is no part of the result.
 pub fn say_left_out(classes: &[String]) {
     for name in classes {
         eprintln!("left out: class `{name}`, of which no image can be read");
+    }
+}
+
+/// That `found`, which are the classes of `what`, are those expected; else the error names one that is not in both.
+pub fn check_same_classes(what: &str, expected: &[String], found: &[String]) -> Result<()> {
+    let missing = |from: &[String], of: &[String]| of.iter().find(|name| !from.contains(name)).cloned();
+    let what = format!("classes of `{what}`");
+    match (missing(found, expected), missing(expected, found)) {
+        (Some(name), _) => Err(Error::data(what, format!("`{name}` among them"), "none")),
+        (None, Some(name)) => Err(Error::data(what, "no other classes", format!("`{name}` too"))),
+        (None, None) if expected != found => Err(Error::data(what, "the same order", "another")),
+        (None, None) => Ok(()),
     }
 }
 

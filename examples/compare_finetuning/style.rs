@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use clip_adapter::{ClipBackbone, Error, FeatureSet, Result, TestSet};
+use clip_adapter::{ClipBackbone, FeatureSet, Result, TestSet};
 
 use crate::cli::folders;
 
@@ -47,17 +47,7 @@ impl Style {
     /// What shows something else than the images `drawn` of `home`: a picture of the same name in the same class
     /// shows the same, whatever its style.
     pub fn test(&self, home: &Self, drawn: &[usize]) -> Result<Test<'_>> {
-        let (expected, found) = (home.features.class_names(), self.features.class_names());
-        if let Some(class) =
-            (0..).take(expected.len().max(found.len())).find(|&at| expected.get(at) != found.get(at))
-        {
-            let name = |names: &[String]| names.get(class).map_or("none".into(), |name| format!("`{name}`"));
-            return Err(Error::data(
-                format!("class {class} of `{}`", self.name),
-                name(expected),
-                name(found),
-            ));
-        }
+        folders::check_same_classes(&self.name, home.features.class_names(), self.features.class_names())?;
         let seen: BTreeSet<(usize, String)> = drawn.iter().map(|&row| home.shown(row)).collect();
         let rows: Vec<usize> =
             (0..self.features.len()).filter(|&row| !seen.contains(&self.shown(row))).collect();

@@ -111,6 +111,9 @@ impl<'a> ArchiveWriter<'a> {
     /// Floats rounded to 16 bits.
     pub fn halves(&mut self, name: impl Into<String>, shape: &[usize], values: &[f32]) {
         let name = name.into();
+        if let Err(error) = check_finite(&name, values) {
+            self.fail(error);
+        }
         let halves: Vec<f16> = values.iter().map(|&value| f16::from_f32(value)).collect();
         if let Some(at) = halves.iter().position(|half| !half.is_finite()) {
             let expected = format!("values of at most {} in 16 bits", f16::MAX);

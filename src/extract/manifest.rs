@@ -92,7 +92,7 @@ impl Manifest {
         ];
         match parts.into_iter().find(|(_, expected, found)| expected != found) {
             None => Ok(()),
-            Some((what, expected, found)) => Err(Error::Fingerprint { what, expected, found }),
+            Some((what, expected, found)) => Err(Error::fingerprint(what, expected, found)),
         }
     }
 

@@ -266,7 +266,6 @@ impl TestSet {
     }
 }
 
-/// Every class has a name, and a name of its own.
 /// That two lists of classes are the same; else the error names the first class that differs.
 pub(crate) fn check_same_classes(what: &str, expected: &[String], found: &[String]) -> Result<()> {
     if expected == found {
@@ -280,6 +279,7 @@ pub(crate) fn check_same_classes(what: &str, expected: &[String], found: &[Strin
     Err(Error::data(format!("{what}: class {at}"), name(expected), name(found)))
 }
 
+/// Every class has a name, and a name of its own.
 pub(crate) fn check_class_names(names: &[String]) -> Result<()> {
     let mut seen = HashMap::new();
     for (index, name) in names.iter().enumerate() {

@@ -1,6 +1,7 @@
 use std::{fs, panic, path::Path};
 
 use rayon::prelude::*;
+use serde::de::IgnoredAny;
 use serde_json::Value;
 use tokenizers::models::bpe::BPE;
 use tokenizers::{Model, ModelWrapper, PreTokenizerWrapper};
@@ -84,7 +85,7 @@ impl Tokenizer {
         let malformed =
             |part: &str, expected: &str, found: String| Error::malformed(path, part, expected, found);
         // `tokenizers` panics at some JSON that is none.
-        let file: Value = serde_json::from_slice(&bytes).map_err(|error| {
+        serde_json::from_slice::<IgnoredAny>(&bytes).map_err(|error| {
             let found = stand_in(&bytes).map_or(error.to_string(), Into::into);
             malformed("tokenizer", "JSON", found).because(error)
         })?;
@@ -94,7 +95,7 @@ impl Tokenizer {
             .map_err(|error| malformed("tokenizer", wanted, error.to_string()).because(error))?;
         let vocabulary = inner.get_vocab(true).values().max().map_or(0, |&id| id as usize + 1);
         let mut gaps = Vec::new();
-        if let Some((filled, stand_in)) = fill_gaps(file, &inner, vocabulary) {
+        if let Some((filled, stand_in)) = fill_gaps(&bytes, &inner, vocabulary) {
             (inner, gaps) = (filled, stand_in);
         }
         inner.with_padding(None);
@@ -226,7 +227,7 @@ fn splits_into_bytes(pre_tokenizer: &PreTokenizerWrapper) -> bool {
 /// so that two texts that differ still do; a byte that is nowhere is left out. The unknown token of CLIP would be the
 /// worst choice: it is the end of the text, and what comes after it would not count.
 fn fill_gaps(
-    mut file: Value,
+    file: &[u8],
     tokenizer: &tokenizers::Tokenizer,
     vocabulary: usize,
 ) -> Option<(tokenizers::Tokenizer, Vec<Option<u32>>)> {
@@ -251,6 +252,7 @@ fn fill_gaps(
     if gaps.is_empty() {
         return None;
     }
+    let mut file: Value = serde_json::from_slice(file).ok()?;
     let added = file["added_tokens"].as_array().cloned().unwrap_or_default();
     let words = file["model"]["vocab"].as_object_mut()?;
     // Added tokens that are no words take the next free ids, which would now be others.

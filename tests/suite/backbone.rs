@@ -21,6 +21,15 @@ pub fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
 }
 
+/// Copies a golden model into a folder, where a test may change it.
+pub fn copy_golden(model: &str, folder: &Path) {
+    fs::create_dir_all(folder).unwrap();
+    for entry in fs::read_dir(golden(model)).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, folder.join(path.file_name().unwrap())).unwrap();
+    }
+}
+
 /// The golden models, without those whose outputs are left out where the package is tested.
 pub fn golden_models(test: &str) -> Vec<&'static str> {
     let left_out = is_left_out(test, "three golden models");

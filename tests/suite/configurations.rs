@@ -19,7 +19,7 @@ use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::backbone::golden;
+use crate::backbone::{copy_golden, golden};
 
 /// Stands for a key that is not there.
 const ABSENT: &str = "(absent)";
@@ -30,10 +30,7 @@ struct Changed(TempDir);
 impl Changed {
     fn of(model: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        for entry in fs::read_dir(golden(model)).unwrap() {
-            let path = entry.unwrap().path();
-            fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
-        }
+        copy_golden(model, folder.path());
         Self(folder)
     }
 

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
-    backbone::golden,
+    backbone::{copy_golden, golden},
     images::{FORMATS, chunk, encoded, gradient},
 };
 
@@ -136,10 +136,7 @@ struct Spoiled {
 impl Spoiled {
     fn of(model: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        for entry in fs::read_dir(golden(model)).unwrap() {
-            let path = entry.unwrap().path();
-            fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
-        }
+        copy_golden(model, folder.path());
         Self { folder }
     }
 

@@ -18,16 +18,12 @@ use image::RgbImage;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
 use crate::{
-    backbone::golden,
+    backbone::{copy_golden, golden},
     commands::{failure_in, run_in, text},
 };
 
 fn copy(to: &Path) -> PathBuf {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(golden("hf_gelu_patch14")).unwrap() {
-        let entry = entry.unwrap();
-        fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
-    }
+    copy_golden("hf_gelu_patch14", to);
     to.to_owned()
 }
 

@@ -9,16 +9,14 @@ use std::{
 
 use hf_hub::{HFClient, HFClientSync, HFError, HFRepositorySync, RepoTypeModel, split_id};
 
-use super::{CheckpointLayout, Preset, describe::OPEN_CLIP_WEIGHTS, weight_files};
+use super::describe::{OPEN_CLIP_WEIGHTS, PROCESSOR_FILES};
+use super::{CheckpointLayout, Preset, weight_files};
 use crate::error::{Error, Result};
 
 /// Attempts after a failed one: enough for a lost packet, few enough to say soon that there is no network.
 const RETRIES: usize = 2;
 
 const INDEX: &str = "model.safetensors.index.json";
-
-/// How images are prepared: the file of all versions of transformers up to 4, and the one that 5 writes.
-const PROCESSORS: [&str; 2] = ["preprocessor_config.json", "processor_config.json"];
 
 /// Where checkpoints are downloaded from and to.
 ///
@@ -152,16 +150,16 @@ fn checkpoint(has: impl Fn(&str) -> bool) -> std::result::Result<Vec<&'static st
         _ => {
             let sharded = has(INDEX) && !has("model.safetensors");
             let weights = if sharded { INDEX } else { "model.safetensors" };
-            let newer_alone = has(PROCESSORS[1]) && !has(PROCESSORS[0]);
-            vec!["config.json", PROCESSORS[usize::from(newer_alone)], "tokenizer.json", weights]
+            let newer_alone = has(PROCESSOR_FILES[1]) && !has(PROCESSOR_FILES[0]);
+            vec!["config.json", PROCESSOR_FILES[usize::from(newer_alone)], "tokenizer.json", weights]
         }
     };
     if let Some(&missing) = files.iter().find(|file| !has(file)) {
         return Err(missing);
     }
     // Of both processors' files the newer one counts if it holds an image processor, which its name does not say.
-    if files.contains(&PROCESSORS[0]) {
-        files.extend(Some(PROCESSORS[1]).filter(|file| has(file)));
+    if files.contains(&PROCESSOR_FILES[0]) {
+        files.extend(Some(PROCESSOR_FILES[1]).filter(|file| has(file)));
     }
     files.extend(Some("tokenizer_config.json").filter(|file| has(file)));
     Ok(files)

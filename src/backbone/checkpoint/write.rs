@@ -8,6 +8,7 @@ use burn::{
 };
 use serde_json::{Value, json};
 
+use super::describe::PROCESSOR_FILES;
 use crate::archive::{ArchiveWriter, write_atomically};
 use crate::backbone::{BackboneConfig, VisionKind};
 use crate::error::{Error, Result};
@@ -30,27 +31,27 @@ impl Checkpoint {
     /// A tensor as it is.
     pub fn tensor<const D: usize>(&mut self, name: &str, tensor: Tensor<D>) -> Result<()> {
         let shape = tensor.dims();
-        self.add(name, &shape, host(name, tensor)?);
+        self.add(name, &shape, host(tensor)?);
         Ok(())
     }
 
     /// A matrix `[columns, rows]` as `[rows, columns]`.
     pub fn transposed(&mut self, name: &str, matrix: Tensor<2>) -> Result<()> {
         let [columns, rows] = matrix.dims();
-        self.add(name, &[rows, columns], transposed(&host(name, matrix)?, columns, rows));
+        self.add(name, &[rows, columns], transposed(&host(matrix)?, columns, rows));
         Ok(())
     }
 
     /// The patch projection `[3 side side, width]` as a convolution `[width, 3, side, side]`.
     pub fn patches(&mut self, name: &str, matrix: Tensor<2>, side: usize) -> Result<()> {
         let [inputs, width] = matrix.dims();
-        self.add(name, &[width, 3, side, side], transposed(&host(name, matrix)?, inputs, width));
+        self.add(name, &[width, 3, side, side], transposed(&host(matrix)?, inputs, width));
         Ok(())
     }
 
     /// A single value.
     pub fn scalar(&mut self, name: &str, tensor: Tensor<1>) -> Result<()> {
-        self.add(name, &[], host(name, tensor)?);
+        self.add(name, &[], host(tensor)?);
         Ok(())
     }
 
@@ -96,18 +97,13 @@ impl Checkpoint {
         fs::create_dir_all(folder).map_err(|source| Error::write(folder, source))?;
         self.archive.write(&folder.join("model.safetensors"))?;
         write_json(&folder.join("config.json"), &model(config))?;
-        write_json(&folder.join("preprocessor_config.json"), &processor(preprocess))
+        write_json(&folder.join(PROCESSOR_FILES[0]), &processor(preprocess))
     }
 }
 
-/// A tensor's values in its own order. A weight that is not a number is no checkpoint.
-fn host<const D: usize>(name: &str, tensor: Tensor<D>) -> Result<Vec<f32>> {
-    let values = tensor.try_into_vec_as::<f32>();
-    let values = values.map_err(|error| Error::execution("reading weights", error))?;
-    match values.iter().find(|value| !value.is_finite()) {
-        Some(value) => Err(Error::data(name, "finite values", value)),
-        None => Ok(values),
-    }
+/// A tensor's values in its own order.
+fn host<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>> {
+    tensor.try_into_vec_as::<f32>().map_err(|error| Error::execution("reading weights", error))
 }
 
 fn write_json(path: &Path, json: &Value) -> Result<()> {

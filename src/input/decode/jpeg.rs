@@ -1,4 +1,4 @@
-//! Colour JPEGs as PIL and torchvision decode them.
+//! JPEGs of colours and of grey as PIL and torchvision decode them.
 
 use std::path::Path;
 
@@ -25,13 +25,8 @@ pub(super) fn decode(bytes: &[u8], name: &Path) -> Result<Option<(RgbImage, Orie
     let mut decoder = Decoder::new(bytes);
     decoder.set_max_decoding_buffer_size(MAX_BYTES as usize);
     decoder.read_info().map_err(|error| Error::image(name, error))?;
-    let info = match decoder.info() {
-        Some(info)
-            if [PixelFormat::RGB24, PixelFormat::L8, PixelFormat::CMYK32].contains(&info.pixel_format) =>
-        {
-            info
-        }
-        _ => return Ok(None),
+    let Some(info) = decoder.info().filter(|info| info.pixel_format != PixelFormat::L16) else {
+        return Ok(None);
     };
     let (width, height) = (u32::from(info.width), u32::from(info.height));
     if width.max(height) > MAX_SIDE {

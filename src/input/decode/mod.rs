@@ -9,7 +9,7 @@ use std::panic;
 use std::path::Path;
 
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageError, ImageReader, Limits, RgbImage};
+use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, RgbImage};
 
 use self::limits::{MAX_BYTES, MAX_FILE, MAX_SIDE};
 use crate::archive::stand_in;
@@ -45,7 +45,7 @@ pub fn decode(bytes: &[u8], name: impl AsRef<Path>) -> Result<RgbImage> {
 /// The same, turned as the camera noted in the EXIF data where `orient` says so.
 pub(super) fn decode_turned(bytes: &[u8], name: &Path, orient: bool) -> Result<RgbImage> {
     let (mut image, orientation) = with_orientation(bytes, name)?;
-    if orient && !is_tiff(bytes) {
+    if orient {
         image.apply_orientation(orientation);
     }
     Ok(to_rgb(image))
@@ -67,7 +67,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Any image, and how the camera was held. A decoder that panics on damaged bytes costs that image and no more.
+/// Any image, and how it is still to be turned to stand as the camera was held. A decoder that panics on damaged bytes costs that image and no more.
 fn with_orientation(bytes: &[u8], name: &Path) -> Result<(DynamicImage, Orientation)> {
     panic::catch_unwind(|| decode_any(bytes, name))
         .unwrap_or_else(|_| Err(Error::image(name, "bytes that make the decoder panic")))
@@ -89,6 +89,7 @@ fn decode_any(bytes: &[u8], name: &Path) -> Result<(DynamicImage, Orientation)> 
     limits.max_image_height = Some(MAX_SIDE);
     limits.max_alloc = Some(MAX_BYTES);
     reader.limits(limits.clone());
+    let turned = reader.format() == Some(ImageFormat::Tiff); // Pillow turns every TIFF as it is opened
     let mut decoder = reader.into_decoder().map_err(failed)?;
     limits.reserve(decoder.total_bytes()).map_err(failed)?;
     let orientation = decoder.orientation().map_err(failed)?;
@@ -96,14 +97,11 @@ fn decode_any(bytes: &[u8], name: &Path) -> Result<(DynamicImage, Orientation)> 
     if image.width() == 0 || image.height() == 0 {
         return Err(Error::image(name, format!("{} x {} pixels", image.width(), image.height())));
     }
-    if is_tiff(bytes) {
-        image.apply_orientation(orientation); // Pillow turns every TIFF as it is opened
+    if turned {
+        image.apply_orientation(orientation);
+        return Ok((image, Orientation::NoTransforms));
     }
     Ok((image, orientation))
-}
-
-fn is_tiff(bytes: &[u8]) -> bool {
-    [b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"].iter().any(|magic| bytes.starts_with(*magic))
 }
 
 /// PIL's `convert("RGB")`.

@@ -238,7 +238,7 @@ impl Class {
         Ok(())
     }
 
-    /// Whether all its images are in sub-folders of it.
+    /// Whether an image of it is in a sub-folder.
     fn is_above_its_images(&self) -> bool {
         self.images.iter().any(|image| image.parent() != Some(self.path.as_path()))
     }

@@ -21,6 +21,9 @@ use crate::input::{Preprocess, ResizeMode};
 pub(super) const OPEN_CLIP_WEIGHTS: [&str; 2] =
     ["open_clip_model.safetensors", "open_clip_pytorch_model.safetensors"];
 
+/// How images are prepared: the file of all versions of transformers up to 4, and the one that 5 writes.
+pub(super) const PROCESSOR_FILES: [&str; 2] = ["preprocessor_config.json", "processor_config.json"];
+
 /// Everything a checkpoint's JSON files say.
 pub(in crate::backbone) struct Description {
     pub layout: CheckpointLayout,

@@ -19,7 +19,7 @@ const SIDE: usize = 224;
 
 /// The newer file holds the older one's content as one of its objects, and then it is the one that counts.
 pub(super) fn read(folder: &Path) -> Result<Preprocess> {
-    let newer = folder.join("processor_config.json");
+    let [older, newer] = super::PROCESSOR_FILES.map(|file| folder.join(file));
     if newer.exists() {
         let mut file = Section::open(&newer)?;
         let processor = file.inner("image_processor")?;
@@ -29,7 +29,7 @@ pub(super) fn read(folder: &Path) -> Result<Preprocess> {
             return image_processor(processor);
         }
     }
-    image_processor(Section::open(&folder.join("preprocessor_config.json"))?)
+    image_processor(Section::open(&older)?)
 }
 
 fn image_processor(mut processor: Section) -> Result<Preprocess> {
