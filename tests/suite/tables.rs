@@ -11,6 +11,7 @@ use clip_adapter::{
     AdapterConfig, ProLip, ResidualFusionConfig,
     input::{Augment, Preprocess},
     pretrain::Contrastive,
+    tasks::retrieval::{ClipAdapterPair, DualSoftmax, LinearPair, Nnn, QbNorm},
     tasks::unlabelled::{Tda, TransClip},
     train::Registry,
 };
@@ -159,9 +160,14 @@ fn others() -> BTreeMap<&'static str, Value> {
     BTreeMap::from([
         ("AdapterConfig", adapter),
         ("Augment", json!(Augment::default())),
+        ("ClipAdapterPair", json!(ClipAdapterPair::default())),
         ("Contrastive", json!(Contrastive::default())),
+        ("DualSoftmax", json!(DualSoftmax::default())),
+        ("LinearPair", json!(LinearPair::default())),
+        ("Nnn", json!(Nnn::default())),
         ("Preprocess", preprocess()),
         ("ProLip", json!(ProLip::default())),
+        ("QbNorm", json!(QbNorm::default())),
         ("ResidualFusionConfig", json!(ResidualFusionConfig::new())),
         ("Tda", json!(Tda::default())),
         ("TransClip", json!(TransClip::default())),

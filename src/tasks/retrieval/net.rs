@@ -171,7 +171,6 @@ mod tests {
 
     use super::*;
     use crate::adapter::cross_entropy;
-    use crate::archive::parameters;
 
     fn wave(rows: usize, phase: f32) -> Tensor<2> {
         let values: Vec<f32> = (0..rows * 8).map(|at| (0.37 * (at * at) as f32 + phase).sin()).collect();
@@ -188,12 +187,28 @@ mod tests {
     }
 
     /// Away from where it starts, where the slopes of `W1` would all be zero.
-    fn moved(net: PairNet) -> PairNet {
-        let mut all = parameters::collect(&net);
-        for (at, value) in all.values_mut().flat_map(|parameter| &mut parameter.values).enumerate() {
-            *value += 0.2 * (1.7 * at as f32).sin();
-        }
-        parameters::load(net, &all).unwrap()
+    fn moved(side: Option<Side>, device: &Device) -> Option<Side> {
+        let moved = |linear: &mut Linear, phase: f32| {
+            let mut data = linear.weight.val().into_data();
+            let shape = data.shape.clone();
+            let values: Vec<f32> = data
+                .iter::<f32>()
+                .enumerate()
+                .map(|(at, value)| value + 0.2 * (1.7 * at as f32 + phase).sin())
+                .collect();
+            data = TensorData::new(values, shape);
+            linear.weight = Param::from_data(data, device);
+        };
+        side.map(|mut side| {
+            match &mut side {
+                Side::Linear(linear) => moved(linear, 0.3),
+                Side::Residual(side) => {
+                    moved(&mut side.down, 1.0);
+                    moved(&mut side.up, 2.0);
+                }
+            }
+            side
+        })
     }
 
     #[test]
