@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! cargo run --release --example retrieve                                     # made-up pairs, every method
+//! cargo run --release --example retrieve -- --images examples/pocket/images/fluent-line --train-pairs 200
 //! cargo run --release --example retrieve -- --pairs photos.safetensors --split-seed 1 --json out.json
 //! cargo run --release --example retrieve -- --pairs photos.safetensors --method linear --set sides=text --save a.safetensors
 //! ```
@@ -12,12 +13,14 @@
 #[path = "../cli/mod.rs"]
 mod cli;
 mod method;
+mod pictures;
 
 use std::{ops::ControlFlow, path::PathBuf, process::ExitCode, time::Instant};
 
 use clap::{Parser, ValueEnum};
 use clip_adapter::{
     DeviceSpec, Error, Progress, Result, Run,
+    burn::tensor::Device,
     evaluate::retrieval::{DirectionReport, RetrievalReport},
     features::{PairFile, Pairs, TestPairs},
     model::Save,
@@ -34,6 +37,12 @@ struct Arguments {
     /// A file of the format clip-pairs/1; small made-up pairs where none is given
     #[arg(long, value_name = "FILE")]
     pairs: Option<PathBuf>,
+    /// In place of a file, pictures that are found by the names of their files: one sub-folder a kind
+    #[arg(long, value_name = "FOLDER", conflicts_with = "pairs")]
+    images: Option<PathBuf>,
+    /// The CLIP that encodes them, in the layout of Hugging Face or open_clip; the pocket model where none is given
+    #[arg(long, value_name = "DIR", requires = "images")]
+    backbone: Option<PathBuf>,
     /// Which images are learned from and which are scored: the file's split of this seed, or else halves drawn by it
     #[arg(long, value_name = "S", default_value_t = 1)]
     split_seed: u64,
@@ -103,10 +112,12 @@ fn retrieve(arguments: &Arguments) -> Result<()> {
     {
         return Err(Error::data(path.display().to_string(), "a method with an adapter to save", method));
     }
-    let settings = arguments.settings.iter().map(|pair| method::setting(pair)).collect::<Result<_>>()?;
-    let file = match &arguments.pairs {
-        Some(path) => PairFile::read(path)?,
-        None => PairFile::synthetic(0)?,
+    let settings = arguments.settings.iter().map(|pair| method::setting(pair)).collect::<Result<Vec<_>>>()?;
+    let device = arguments.device.open()?;
+    let file = match (&arguments.pairs, &arguments.images) {
+        (Some(path), _) => PairFile::read(path)?,
+        (None, Some(folder)) => pictures::by_name(folder, arguments.backbone.as_ref(), &device)?,
+        (None, None) => PairFile::synthetic(0)?,
     };
     let (mut train, test) = file.split(arguments.split_seed)?;
     if let Some(count) = arguments.train_pairs {
@@ -126,7 +137,7 @@ fn retrieve(arguments: &Arguments) -> Result<()> {
     println!("{:<14} {HEADING}  {HEADING}", "");
     let mut rows = Vec::new();
     for method in methods {
-        let row = row(method, &settings, &train, &test, arguments)?;
+        let row = row(method, &settings, &train, &test, &device, arguments)?;
         println!("{}", line(&row));
         rows.push(row);
     }
@@ -168,13 +179,13 @@ fn row(
     settings: &[(String, Value)],
     train: &Pairs,
     test: &TestPairs,
+    device: &Device,
     arguments: &Arguments,
 ) -> Result<Row> {
     let bar = ProgressBar::new(1000).with_style(
         ProgressStyle::with_template("{bar:30} {percent:>3} %  {msg}").expect("a valid template"),
     );
-    let device = arguments.device.open()?;
-    let mut run = Run::new(&device).on_progress(|progress: &Progress| {
+    let mut run = Run::new(device).on_progress(|progress: &Progress| {
         bar.set_position((1000.0 * progress.done) as u64);
         bar.set_message(format!("{method}: {}, epoch {}", progress.stage, progress.epoch));
         ControlFlow::Continue(())

@@ -189,15 +189,14 @@ mod tests {
     /// Away from where it starts, where the slopes of `W1` would all be zero.
     fn moved(side: Option<Side>, device: &Device) -> Option<Side> {
         let moved = |linear: &mut Linear, phase: f32| {
-            let mut data = linear.weight.val().into_data();
-            let shape = data.shape.clone();
+            let data = linear.weight.val().into_data();
+            let shape = data.shape().clone();
             let values: Vec<f32> = data
                 .iter::<f32>()
                 .enumerate()
                 .map(|(at, value)| value + 0.2 * (1.7 * at as f32 + phase).sin())
                 .collect();
-            data = TensorData::new(values, shape);
-            linear.weight = Param::from_data(data, device);
+            linear.weight = Param::from_data(TensorData::new(values, shape), device);
         };
         side.map(|mut side| {
             match &mut side {
@@ -235,9 +234,10 @@ mod tests {
             (None, Some(true), true),
             (Some(false), None, false),
         ] {
-            let net =
-                PairNet { image: image.map(|kind| side(kind, 1)), text: text.map(|kind| side(kind, 2)) };
-            let net = moved(net);
+            let net = PairNet {
+                image: moved(image.map(|kind| side(kind, 1)), &device),
+                text: moved(text.map(|kind| side(kind, 2)), &device),
+            };
             let batch = batch(mask);
             let (loss, written) = net.gradients(batch.clone(), 10.0, 0.3);
 
