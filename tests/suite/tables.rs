@@ -17,7 +17,7 @@ use clip_adapter::{
 use serde_json::{Value, json};
 
 /// Builders, whose defaults are no value that could be read here: they depend on the machine.
-const BUILDERS: [&str; 2] = ["Extraction", "Hub"];
+const BUILDERS: [&str; 3] = ["Extraction", "Hub", "Indexer"];
 
 /// A table above a type.
 struct Table {

@@ -7,9 +7,11 @@
 mod best;
 mod block;
 mod kept;
+mod npy;
 mod rows;
 
-pub use kept::{Changes, Found, Indexer, Item, LeftOut, PhotoIndex};
+pub use kept::{Changes, Found, INDEX_FORMAT, Indexer, Item, LeftOut, PhotoIndex};
+pub use npy::NpyType;
 pub use rows::Rows;
 
 use std::fmt::Debug;
