@@ -132,14 +132,14 @@ fn a_run_that_was_stopped_ends_in_the_same_bytes() {
     assert_eq!(parts(), 0);
 
     // So does an update, and a part that is damaged is named.
-    (0..20).for_each(|at| picture(&root.path().join(format!("new {at}.png")), 60 + at));
+    (0..20).for_each(|at| picture(&root.path().join(format!("new {at}.png")), 11 * at + 7));
     assert!(stopped(1).is_cancelled());
     assert_eq!(parts(), 1);
     assert_eq!(index(&clip, root.path(), &whole).encoded, 20);
     assert_eq!(index(&clip, root.path(), &path).encoded, 5); // the torn one was in the first part again
     assert!(fs::read(&path).unwrap() == fs::read(&whole).unwrap());
 
-    (0..20).for_each(|at| picture(&root.path().join(format!("newer {at}.png")), 90 + at));
+    (0..20).for_each(|at| picture(&root.path().join(format!("newer {at}.png")), 11 * at + 8));
     assert!(stopped(1).is_cancelled());
     let part = out.path().join("photos.index.work/part-000000.safetensors");
     fs::write(&part, &fs::read(&part).unwrap()[..500]).unwrap();
