@@ -2,6 +2,7 @@
 
 mod predictor;
 pub mod retrieval;
+pub mod search;
 pub mod unlabelled;
 
 pub use predictor::Predictor;

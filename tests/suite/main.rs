@@ -31,6 +31,7 @@ mod prompts;
 mod properties;
 mod reference;
 mod retrieval;
+mod search;
 #[cfg(feature = "server")]
 mod serve;
 mod shared;
