@@ -5,11 +5,13 @@
 //! cargo run --release --example retrieve -- --images examples/pocket/images/fluent-line --train-pairs 200
 //! cargo run --release --example retrieve -- --pairs photos.safetensors --split-seed 1 --json out.json
 //! cargo run --release --example retrieve -- --pairs photos.safetensors --method linear --set sides=text --save a.safetensors
+//! cargo run --release --example retrieve -- --index photos.index --query "a red bicycle" --adapter a.safetensors
 //! ```
 //!
 //! Adapters, banks of queries and settings come from the training images of the split alone. `dual-softmax` sees all
 //! queries of the test at once, and is marked as transductive wherever it is told.
 
+mod asked;
 #[path = "../cli/mod.rs"]
 mod cli;
 mod method;
@@ -29,7 +31,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use serde_json::Value;
 
-use self::method::{Fitted, Method};
+use self::{
+    asked::Question,
+    method::{Fitted, Method},
+};
 
 /// Finds images by texts and texts by images, before and after a small adapter has learned from pairs.
 #[derive(Parser)]
@@ -40,8 +45,8 @@ struct Arguments {
     /// In place of a file, pictures that are found by the names of their files: one sub-folder a kind
     #[arg(long, value_name = "FOLDER", conflicts_with = "pairs")]
     images: Option<PathBuf>,
-    /// The CLIP that encodes them, in the layout of Hugging Face or open_clip; the pocket model where none is given
-    #[arg(long, value_name = "DIR", requires = "images")]
+    /// The CLIP that encodes pictures and questions, in the layout of Hugging Face or open_clip; the pocket model where none is given
+    #[arg(long, value_name = "DIR", conflicts_with = "pairs")]
     backbone: Option<PathBuf>,
     /// Which images are learned from and which are scored: the file's split of this seed, or else halves drawn by it
     #[arg(long, value_name = "S", default_value_t = 1)]
@@ -55,6 +60,8 @@ struct Arguments {
     /// Overrides a setting of the method, such as sides=text; may be given several times
     #[arg(long = "set", value_name = "KEY=VALUE", requires = "method")]
     settings: Vec<String>,
+    #[command(flatten)]
+    question: Question,
     /// Where to compute, such as flex, wgpu or cuda:0
     #[arg(long, value_name = "DEVICE", default_value_t = DeviceSpec::default())]
     device: DeviceSpec,
@@ -103,6 +110,10 @@ fn main() -> ExitCode {
 
 fn retrieve(arguments: &Arguments) -> Result<()> {
     cli::folders::check_for(&[arguments.save.as_ref(), arguments.json.as_ref()])?;
+    let device = arguments.device.open()?;
+    if let Some(answer) = arguments.question.answer(arguments.backbone.as_ref(), &device)? {
+        return arguments.json.as_ref().map_or(Ok(()), |path| cli::files::write_json(path, &answer));
+    }
     let methods = match arguments.method {
         Some(method) => vec![method],
         None => Method::value_variants().to_vec(),
@@ -113,7 +124,6 @@ fn retrieve(arguments: &Arguments) -> Result<()> {
         return Err(Error::data(path.display().to_string(), "a method with an adapter to save", method));
     }
     let settings = arguments.settings.iter().map(|pair| method::setting(pair)).collect::<Result<Vec<_>>>()?;
-    let device = arguments.device.open()?;
     let file = match (&arguments.pairs, &arguments.images) {
         (Some(path), _) => PairFile::read(path)?,
         (None, Some(folder)) => pictures::by_name(folder, arguments.backbone.as_ref(), &device)?,

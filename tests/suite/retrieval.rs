@@ -1,6 +1,9 @@
 //! Retrieval on real CLIP features, against independent NumPy programs; pair files and adapters that are read again.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use burn::tensor::Device;
 use clip_adapter::{
@@ -16,7 +19,7 @@ use clip_adapter::{
 use safetensors::{Dtype, tensor::TensorView};
 
 use crate::commands::{failure_in, json, run_in, text};
-use crate::shared::folder;
+use crate::shared::{folder, is_left_out};
 
 const SEEDS: [u64; 3] = [1, 2, 3];
 
@@ -389,6 +392,53 @@ fn the_command_prints_both_directions_and_what_is_transductive() {
     let model =
         FittedPair::load(folder.join("a.safetensors"), &train.fingerprint(), &Device::flex()).unwrap();
     assert!(!model.changes_images());
+}
+
+/// An adapter of texts alone leaves an index of pictures as it is.
+#[test]
+fn the_command_asks_an_index_with_adapted_words() {
+    if is_left_out("the_command_asks_an_index_with_adapted_words", "pictures of emoji") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let of_crate =
+        |part: &str| text(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/pocket").join(part));
+    let (model, tools) = (of_crate("model"), of_crate("images/fluent-3d/tool"));
+    run_in(folder, "index", &["--backbone", &model, "--images", &tools, "--out", "tools.index"]);
+    let (pictures, hammer) = (of_crate("images/fluent-line"), of_crate("images/fluent-3d/tool/hammer.png"));
+    let train = [
+        "--images",
+        &pictures,
+        "--train-pairs",
+        "40",
+        "--method",
+        "linear",
+        "--set",
+        "folds=0",
+        "--set",
+        "steps=20",
+    ];
+    for (sides, save) in [("sides=text", "text.safetensors"), ("sides=both", "both.safetensors")] {
+        let mut arguments = train.to_vec();
+        arguments.extend(["--set", sides, "--save", save]);
+        run_in(folder, "retrieve", &arguments);
+    }
+    let ask = ["--index", "tools.index", "--top", "3", "--json", "out.json", "--query"];
+    let first = |more: &[&str]| {
+        let printed = run_in(folder, "retrieve", &[&ask[..], more].concat());
+        let found = json(&folder.join("out.json"))["found"].clone();
+        assert_eq!((found.as_array().unwrap().len(), printed.lines().count()), (3, 3));
+        found[0]["path"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(first(&["hammer"]), "hammer.png");
+    assert_eq!(first(&["hammer", "--adapter", "text.safetensors"]), "hammer.png");
+    assert_eq!(first(&[&hammer]), "hammer.png");
+    assert_eq!(first(&[&hammer, "--text", "axe", "--weight", "20"]), first(&["axe"]));
+    let refused = |more: &[&str]| failure_in(folder, "retrieve", &[&ask[..], more].concat());
+    assert!(refused(&["hammer", "--adapter", "both.safetensors"]).contains("sides=text"));
+    assert!(refused(&["hammer", "--text", "red"]).contains("a picture's file"));
+    assert!(refused(&["hammer", "--method", "nnn"]).contains("--method"));
 }
 
 #[test]
