@@ -8,6 +8,7 @@
 //! | [`architecture`] | which room holds what, what it may import, which trait has which role |
 //! | [`methods`] | what each method gains, how that was measured, how one is added to this crate |
 //! | [`backbones`] | which CLIPs can be loaded, and what they were held against |
+//! | [`pictures`] | what becomes of a picture, and where that is not what Pillow makes of it |
 //! | [`devices`] | what it runs on, and how each device was tested |
 //! | [`speed`] | how fast it is beside PyTorch |
 //! | [`files`] | what stands in every file that is written |
@@ -31,6 +32,9 @@ pub mod methods {}
 
 #[doc = include_str!("backbones.md")]
 pub mod backbones {}
+
+#[doc = include_str!("pictures.md")]
+pub mod pictures {}
 
 #[doc = include_str!("devices.md")]
 pub mod devices {}

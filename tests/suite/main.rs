@@ -24,6 +24,7 @@ mod methods;
 mod options;
 mod orientation;
 mod own_method;
+mod pictures;
 mod pocket;
 mod pretrain;
 mod probes;
