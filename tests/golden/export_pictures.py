@@ -99,6 +99,8 @@ def jpegs() -> None:
         for jfif in (True, False):
             for adobe in (None, 0, 1):
                 keep(f"jpeg ids {list(ids)} jfif {jfif} adobe {adobe}", jpeg_marked(plain, ids, jfif, adobe))
+    apart = saved(colour, "JPEG", quality=80, subsampling="4:4:4")
+    keep("jpeg 4:4:4 as 2 x 2", apart.replace(b"\1\x11\0\2\x11\1\3\x11\1", b"\1\x22\0\2\x22\1\3\x22\1"))
     keep("jpeg ids alike", jpeg_marked(plain, b"\1\1\1"))
     keep("jpeg zeros before its end", plain[:-2] + bytes(9) + plain[-2:])
     keep("jpeg fill bytes", plain[:2] + b"\xff\xff\xff" + plain[2:])

@@ -12,6 +12,8 @@ const RESTART: u8 = 0xd0; // to 0xd7: one of eight in turn, after each interval 
 pub(super) struct Markers {
     /// How many scans make the picture: one, or several that refine it.
     pub(super) scans: usize,
+    /// The most components that a scan interleaves.
+    pub(super) interleaved: usize,
     /// Whether the file says where the picture ends.
     pub(super) ended: bool,
     /// Where each scan's restart markers are, and where the scan ends.
@@ -21,7 +23,7 @@ pub(super) struct Markers {
 impl Markers {
     /// Walks from marker to marker, up to the end of the picture.
     pub(super) fn of(bytes: &[u8]) -> Self {
-        let mut markers = Self { scans: 0, ended: false, restarts: Vec::new() };
+        let mut markers = Self { scans: 0, interleaved: 0, ended: false, restarts: Vec::new() };
         let mut at = 2;
         while let Some((place, marker)) = next(bytes, at) {
             at = place + 2;
@@ -29,6 +31,8 @@ impl Markers {
                 END => return Self { ended: true, ..markers },
                 SCAN => {
                     let mut restarts = Vec::new();
+                    let components = bytes.get(at + 2).copied().map_or(0, usize::from);
+                    markers.interleaved = markers.interleaved.max(components);
                     at = after_segment(bytes, at);
                     while let Some((place, marker)) = next(bytes, at) {
                         if !is_restart(marker) {
@@ -54,8 +58,9 @@ impl Markers {
     ///
     /// The markers count from 0 to 7. Where one is missing or twice there, libjpeg (`jpeg_resync_to_restart` in
     /// jdmarker.c) decides by the next one: one or two ahead, and what lies between is lost and left grey; one or two
-    /// behind, and it is skipped with what follows it; any other is taken for the one that was expected.
-    pub(super) fn resynchronised<'a>(&self, bytes: &'a [u8]) -> Cow<'a, [u8]> {
+    /// behind, and it is skipped with what follows it; any other is taken for the one that was expected. None where two
+    /// are missing in a row, of which the decoder makes another picture than libjpeg.
+    pub(super) fn resynchronised<'a>(&self, bytes: &'a [u8]) -> Option<Cow<'a, [u8]>> {
         let mut kept: Cow<'a, [u8]> = Cow::Borrowed(&[]);
         let mut from = 0; // what is before this is in `kept`, or left out
         for (restarts, end) in &self.restarts {
@@ -63,13 +68,13 @@ impl Markers {
             for (index, &place) in restarts.iter().enumerate() {
                 let ahead = (bytes[place + 1] - RESTART).wrapping_sub(expected) % 8;
                 match ahead {
-                    1 | 2 => {
-                        let kept = kept.to_mut();
-                        kept.extend_from_slice(&bytes[from..place]);
-                        (expected..expected + ahead).for_each(|lost| kept.extend([0xff, RESTART + lost % 8]));
+                    1 => {
+                        kept.to_mut().extend_from_slice(&bytes[from..place]);
+                        kept.to_mut().extend([0xff, RESTART + expected]);
                         from = place;
-                        expected += ahead + 1;
+                        expected += 2;
                     }
+                    2 => return None,
                     6 | 7 => {
                         kept.to_mut().extend_from_slice(&bytes[from..place]);
                         from = restarts.get(index + 1).copied().unwrap_or(*end);
@@ -80,10 +85,10 @@ impl Markers {
             }
         }
         if from == 0 {
-            return Cow::Borrowed(bytes);
+            return Some(Cow::Borrowed(bytes));
         }
         kept.to_mut().extend_from_slice(&bytes[from..]);
-        kept
+        Some(kept)
     }
 }
 
@@ -120,7 +125,7 @@ mod tests {
 
     fn resynchronised(numbers: &[u8]) -> Vec<u8> {
         let bytes = file(numbers);
-        let found = Markers::of(&bytes).resynchronised(&bytes).into_owned();
+        let found = Markers::of(&bytes).resynchronised(&bytes).unwrap().into_owned();
         found[12..found.len() - 5].to_vec()
     }
 
@@ -136,20 +141,20 @@ mod tests {
     #[test]
     fn restart_markers_in_turn_stay_as_they_are() {
         let bytes = file(&[0, 1, 2, 3, 4, 5, 6, 7, 0, 1]);
-        assert!(matches!(Markers::of(&bytes).resynchronised(&bytes), Cow::Borrowed(_)));
+        assert!(matches!(Markers::of(&bytes).resynchronised(&bytes), Some(Cow::Borrowed(_))));
     }
 
     #[test]
     fn a_lost_marker_leaves_an_empty_interval() {
         let found = resynchronised(&[0, 2]);
         assert_eq!(found, [1, 0xff, 0xd0, 2, 0xff, 0xd1, 0xff, 0xd2]);
-        let found = resynchronised(&[0, 3]);
-        assert_eq!(found, [1, 0xff, 0xd0, 2, 0xff, 0xd1, 0xff, 0xd2, 0xff, 0xd3]);
+        let two = file(&[0, 3]);
+        assert_eq!(Markers::of(&two).resynchronised(&two), None);
     }
 
     #[test]
     fn a_marker_of_the_past_goes_with_its_data_and_a_far_one_counts() {
-        assert_eq!(resynchronised(&[0, 1, 0, 2]), [1, 0xff, 0xd0, 2, 0xff, 0xd1, 0xff, 0xd2]);
+        assert_eq!(resynchronised(&[0, 1, 0, 2]), [1, 0xff, 0xd0, 2, 0xff, 0xd1, 3, 0xff, 0xd2]);
         assert_eq!(resynchronised(&[0, 5, 2]), [1, 0xff, 0xd0, 2, 0xff, 0xd5, 3, 0xff, 0xd2]);
     }
 }

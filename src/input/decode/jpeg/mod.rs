@@ -17,6 +17,9 @@ use crate::error::{Error, Result};
 /// The first bytes of every JPEG: start of image, and the start of the next marker.
 const MAGIC: [u8; 3] = [0xff, 0xd8, 0xff];
 
+/// Blocks of all components that lie together in a scan, as the standard has it (ITU-T T.81, B.2.3).
+const MOST_BLOCKS: usize = 10;
+
 /// Bytes after the picture that libjpeg may look at before it is done with it.
 const AHEAD: usize = 64;
 
@@ -33,11 +36,14 @@ pub(super) fn decode(bytes: &[u8], name: &Path) -> Result<Option<(RgbImage, Orie
     }
     let markers = Markers::of(bytes);
     let image = match markers.ended {
-        true => decoded(&markers.resynchronised(bytes), name)?,
+        true => match markers.resynchronised(bytes) {
+            Some(bytes) => decoded(&bytes, &markers, name)?,
+            None => return Err(Error::image(name, "a JPEG that lacks two restart markers in a row")),
+        },
         // Nothing says that the picture is whole, but it may be: some cameras write zeros to the end of a block.
         false => {
             let shorter = bytes.len().saturating_sub(AHEAD);
-            let image = decoded(&bytes[..shorter], name);
+            let image = decoded(&bytes[..shorter], &markers, name);
             let whole = image.as_ref().is_ok_and(|image| markers.scans == 1 && !is_cut(image));
             if !whole {
                 return Err(Error::image(name, "a JPEG that is cut off: it has no end"));
@@ -57,7 +63,7 @@ pub(super) fn decode(bytes: &[u8], name: &Path) -> Result<Option<(RgbImage, Orie
 }
 
 /// Colours, or the four inks of a print.
-fn decoded(bytes: &[u8], name: &Path) -> Result<Image> {
+fn decoded(bytes: &[u8], markers: &Markers, name: &Path) -> Result<Image> {
     let failed = |error| Error::image(name, error);
     let side = MAX_SIDE as usize;
     let limits =
@@ -67,6 +73,14 @@ fn decoded(bytes: &[u8], name: &Path) -> Result<Image> {
     let mut ids: Vec<u8> = frame.components.iter().map(|component| component.id).collect();
     ids.sort_unstable();
     ids.dedup();
+    let blocks = frame.components.iter().map(|part| part.horizontal_sampling * part.vertical_sampling);
+    let together: usize = blocks.map(usize::from).sum();
+    if markers.interleaved == frame.components.len() && markers.interleaved > 1 && together > MOST_BLOCKS {
+        return Err(Error::image(
+            name,
+            format!("a JPEG with {together} blocks together: {MOST_BLOCKS} at most"),
+        ));
+    }
     let format = match (ids.len(), frame.components.len(), frame.precision) {
         (1, 1, 8) | (3, 3, 8) => PixelFormat::Rgb,
         (4, 4, 8) => PixelFormat::Cmyk,
