@@ -31,16 +31,16 @@
 //! | [`device`] | [`DeviceSpec`]: CPUs and GPUs by name |
 //! | [`archive`] | files that are whole or not there |
 //! | [`input`] | decoding and preprocessing, sources of images, the tokenizer, [`Prompts`] |
-//! | [`features`] | embeddings with labels, the text classifier, few-shot draws, the feature file |
+//! | [`features`] | embeddings with labels, the text classifier, few-shot draws, pairs, the files of these |
 //! | [`backbone`] | [`ClipBackbone`]: the frozen towers, read from public checkpoint layouts |
 //! | [`extract`] | from images to features: threads, stores, parts of a cluster's job |
 //! | [`adapter`] | [`Adapter`] and [`ResidualFusion`], Burn modules that compose with any other |
-//! | [`evaluate`] | accuracy, F1, calibration, conformal sets, the protocol, the report |
+//! | [`evaluate`] | accuracy, F1, calibration, conformal sets, retrieval, the protocol, the report |
 //! | [`model`] | what everything fitted is: [`Classifier`], how it is saved, opened and moved |
 //! | [`train`] | what a [`Method`] is, the registry, one loop for all that trains |
 //! | [`methods`] | one file a method: [`AutoAdapter`], [`ClipAdapter`], [`TipAdapter`] and others |
 //! | [`pretrain`] | what is learned before the few examples come: a CLIP of one's own |
-//! | [`tasks`] | the same parts put to other uses: [`tasks::Predictor`], unlabelled images |
+//! | [`tasks`] | the same parts put to other uses: [`tasks::Predictor`], unlabelled images, retrieval |
 //! | [`guide`] | the long form, one page a subject |
 //!
 //! [`prelude`] has the names that most programs need. `burn` and `image` are re-exported, in the
