@@ -7,6 +7,7 @@ mod backbone;
 mod backbone_commands;
 mod bad_input;
 mod calibration;
+mod captions;
 mod clip_adapter;
 mod commands;
 mod configurations;

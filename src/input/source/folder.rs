@@ -268,6 +268,24 @@ fn without_image(empty: &[Class]) -> String {
     format!("none in {}", names.join(", "))
 }
 
+/// Every image in a folder and those below it, in order of their paths, and every file that is none.
+pub(in crate::input) fn files_below(root: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>)> {
+    let (mut images, mut others, mut folders) = (Vec::new(), Vec::new(), vec![root.to_owned()]);
+    while let Some(folder) = folders.pop() {
+        for path in visible(&folder)? {
+            match path.is_dir() {
+                true if leads_back(&path, &folder) => {}
+                true => folders.push(path),
+                false if is_image(&path) => images.push(path),
+                false => others.push(path),
+            }
+        }
+    }
+    images.sort();
+    others.sort();
+    Ok((images, others))
+}
+
 /// What a folder holds for a person to see, sorted.
 fn visible(folder: &Path) -> Result<Vec<PathBuf>> {
     let failed = |source| Error::read(folder, source);
