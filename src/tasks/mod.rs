@@ -1,6 +1,7 @@
 //! The same parts put to other uses than fitting a method to shots.
 
 mod predictor;
+pub mod search;
 pub mod unlabelled;
 
 pub use predictor::Predictor;
