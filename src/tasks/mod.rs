@@ -2,6 +2,7 @@
 
 mod predictor;
 pub mod search;
+pub mod taste;
 pub mod unlabelled;
 
 pub use predictor::Predictor;

@@ -11,6 +11,7 @@ use clip_adapter::{
     AdapterConfig, ProLip, ResidualFusionConfig,
     input::{Augment, Preprocess},
     pretrain::Contrastive,
+    tasks::taste::Taste,
     tasks::unlabelled::{Tda, TransClip},
     train::Registry,
 };
@@ -163,6 +164,7 @@ fn others() -> BTreeMap<&'static str, Value> {
         ("Preprocess", preprocess()),
         ("ProLip", json!(ProLip::default())),
         ("ResidualFusionConfig", json!(ResidualFusionConfig::new())),
+        ("Taste", json!(Taste::default())),
         ("Tda", json!(Tda::default())),
         ("TransClip", json!(TransClip::default())),
     ])
