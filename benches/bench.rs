@@ -6,6 +6,8 @@
 //! # the towers of a checkpoint, to compare with benches/peers/towers_torch.py
 //! CLIP_ADAPTER_BACKBONE=models/vit-b-32 cargo bench --bench bench -- flex/encode
 //! cargo bench --bench bench -- flex/tip_grid # Tip-Adapter's search, to compare with one evaluation
+//! # 100 queries among a million rows of 16 bits, to compare with benches/peers/search_numpy.py
+//! CLIP_ADAPTER_ROWS=1000000 cargo bench --bench bench -- search
 //! ```
 
 #[path = "../examples/cli/task.rs"]
@@ -16,13 +18,20 @@ use std::{env, hint::black_box, path::Path, time::Duration};
 use burn::tensor::{Device, Tensor};
 use clip_adapter::{
     AdapterConfig, Classifier, ClipAdapter, ClipBackbone, DeviceSpec, FeatureSet, Method, Run, Support,
-    TipAdapter, ZeroShot, methods::Ratio, train::Registry,
+    TipAdapter, ZeroShot,
+    methods::Ratio,
+    tasks::search::{Index, Rows},
+    train::Registry,
 };
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use half::f16;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 
 use self::task::{DIM, rows, task};
 
 fn benches(criterion: &mut Criterion) {
+    search(criterion);
     for spec in DeviceSpec::available() {
         let device = spec.open().expect("a device that answers");
         forward(criterion, &spec, &device);
@@ -143,6 +152,30 @@ fn encode(criterion: &mut Criterion, spec: &DeviceSpec, device: &Device, folder:
     group.throughput(Throughput::Elements(1000)).bench_function("texts_1000", |bencher| {
         bencher.iter(|| black_box(clip.encode_texts(&texts).expect("embeddings")));
     });
+}
+
+/// The ten best of some rows of 16 bits for 1 and for 100 queries, exactly. Nothing else is in memory yet, so that the
+/// process's peak, which Linux knows, is that of the search.
+fn search(criterion: &mut Criterion) {
+    let count = env::var("CLIP_ADAPTER_ROWS").map_or(20_000, |rows| rows.parse().expect("a number of rows"));
+    let mut random = ChaCha8Rng::seed_from_u64(5);
+    let scale = (3.0 / DIM as f32).sqrt(); // rows of about unit length
+    let mut halves = Vec::with_capacity(count * DIM);
+    halves.extend((0..count * DIM).map(|_| f16::from_f32(scale * random.random_range(-1.0f32..1.0))));
+    let gallery = Rows::from_halves(halves, DIM).expect("finite rows");
+    let mut group = criterion.benchmark_group("search");
+    group.sample_size(10);
+    for queries in [1, 100] {
+        let asked = rows(queries, 6);
+        group.throughput(Throughput::Elements(queries as u64));
+        group.bench_function(format!("exact_n{count}_d{DIM}_q{queries}_k10"), |bencher| {
+            bencher.iter(|| black_box(gallery.search(&asked, 10).expect("hits")));
+        });
+    }
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    if let Some(peak) = status.lines().find(|line| line.starts_with("VmHWM")) {
+        println!("search: {peak}, of which the rows {} kB", count * DIM * 2 / 1024);
+    }
 }
 
 criterion_group!(all, benches);

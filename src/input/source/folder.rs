@@ -244,6 +244,13 @@ impl Class {
     }
 }
 
+/// All images in a folder and its sub-folders.
+pub(super) fn images_in(root: &Path) -> Result<Vec<PathBuf>> {
+    let mut all = Class::default();
+    all.fill(root)?;
+    Ok(all.images)
+}
+
 fn are_splits(classes: &[Class]) -> bool {
     let mut present = classes.iter().filter(|class| !class.images.is_empty()).peekable();
     present.peek().is_some()

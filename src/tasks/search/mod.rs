@@ -4,12 +4,18 @@
 //! [`Rows`] hold the features and answer exactly; [`PhotoIndex`] is what stays on disk, and [`Indexer`] builds it and
 //! brings it up to date. Whatever answers queries is an [`Index`].
 
+#[cfg(feature = "ann")]
+mod ann;
 mod best;
 mod block;
 mod kept;
+mod npy;
 mod rows;
 
-pub use kept::{Changes, Found, Indexer, Item, LeftOut, PhotoIndex};
+#[cfg(feature = "ann")]
+pub use ann::{Ann, AnnIndex};
+pub use kept::{Changes, Found, INDEX_FORMAT, Indexer, Item, LeftOut, PhotoIndex};
+pub use npy::NpyType;
 pub use rows::Rows;
 
 use std::fmt::Debug;

@@ -100,6 +100,15 @@ impl Rows {
         Ok(Self { values: Values::Halves(halves), ..self })
     }
 
+    /// Some rows in another order, in memory and in 16 bits.
+    pub(super) fn select(&self, rows: &[usize]) -> Result<Self> {
+        let mut halves = Vec::with_capacity(rows.len() * self.dim);
+        for &row in rows {
+            halves.extend(self.read(row..row + 1)?);
+        }
+        Self::from_halves(halves, self.dim)
+    }
+
     /// One row, in 32 bits.
     ///
     /// # Errors
@@ -141,7 +150,7 @@ impl Rows {
     }
 
     /// Consecutive rows in 16 bits.
-    fn read(&self, rows: Range<usize>) -> Result<Vec<f16>> {
+    pub(super) fn read(&self, rows: Range<usize>) -> Result<Vec<f16>> {
         let range = rows.start * self.dim..rows.end * self.dim;
         match &self.values {
             Values::Halves(values) => Ok(values[range].to_vec()),

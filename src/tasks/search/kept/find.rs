@@ -85,6 +85,6 @@ impl PhotoIndex {
     }
 
     fn found(&self, hit: Hit) -> Found {
-        Found { row: hit.row, path: self.items[hit.row].path.clone(), score: hit.score }
+        Found { row: hit.row, path: self.items()[hit.row].path.clone(), score: hit.score }
     }
 }

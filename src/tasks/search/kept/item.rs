@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 
 /// An image of an index.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Item {
     /// Its path relative to the folder, with `/` between the parts; of a feature file `split/row`.
     pub path: String,
