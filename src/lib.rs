@@ -65,7 +65,7 @@
 //! - `tch`: LibTorch 2.9.0 on CPUs, NVIDIA and Apple GPUs; which Burn deprecates too.
 //! - `fusion`, `autotune`: faster on GPUs, and wrong in places upstream; off unless asked for.
 //! - `hub`: checkpoints by `org/name` from the Hugging Face hub.
-//! - `server`: what the example `serve` is built with; no part of the library.
+//! - `server`: what the examples `serve` and `search` are built with; no part of the library.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![warn(missing_debug_implementations, missing_docs, unnameable_types)]

@@ -29,6 +29,7 @@ impl From<Error> for Fault {
         let status = match error {
             Error::Setting { .. } => StatusCode::BAD_REQUEST,
             Error::Image { .. } | Error::Data { .. } | Error::Dim { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+            Error::Read { .. } => StatusCode::NOT_FOUND, // a picture that was moved since
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self::new(status, error)

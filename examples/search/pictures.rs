@@ -31,7 +31,8 @@ pub fn shown(path: &Path, side: u32) -> Result<(&'static str, Vec<u8>)> {
     let image = match longest <= side {
         true => image,
         false => {
-            let scaled = |length: u32| (u64::from(length) * u64::from(side) / u64::from(longest)).max(1) as u32;
+            let scaled =
+                |length: u32| (u64::from(length) * u64::from(side) / u64::from(longest)).max(1) as u32;
             imageops::thumbnail(&image, scaled(width), scaled(height))
         }
     };

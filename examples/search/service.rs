@@ -12,9 +12,12 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router, middleware};
-use clip_adapter::features::{PairFile, Pairs};
+use clip_adapter::features::PairFile;
 use clip_adapter::{ClipBackbone, Error, Result, input::readable};
-use clip_adapter::{tasks::search::{Index, PhotoIndex}, tasks::taste::Lessons};
+use clip_adapter::{
+    tasks::search::{Index, PhotoIndex},
+    tasks::taste::Lessons,
+};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::{task, time};
@@ -51,7 +54,12 @@ pub struct Service {
 }
 
 impl Service {
-    pub fn new(clip: ClipBackbone, index: PhotoIndex, folder: PathBuf, arguments: &Arguments) -> Result<Self> {
+    pub fn new(
+        clip: ClipBackbone,
+        index: PhotoIndex,
+        folder: PathBuf,
+        arguments: &Arguments,
+    ) -> Result<Self> {
         let lessons = arguments.lessons.clone().map(|path| -> Result<_> {
             let mut lessons = Lessons::of(&clip);
             if path.exists() {
@@ -95,18 +103,130 @@ async fn fixed(kind: &'static str, text: &'static str) -> impl IntoResponse {
 
 async fn about(State(service): State<Arc<Service>>) -> Json<Value> {
     let name = readable(service.folder.file_name().unwrap_or_default());
-    Json(json!({ "folder": name, "pictures": service.library.index.len(), "lessons": service.lessons.is_some() }))
+    Json(
+        json!({ "folder": name, "pictures": service.library.index.len(), "lessons": service.lessons.is_some() }),
+    )
 }
 
 async fn search(State(service): State<Arc<Service>>, body: Body) -> Answer<Json<Value>> {
     let query: Query = question(&read(body, MAX_QUESTION).await?)?;
-    let run = |service: &Service| service.library.search(&query, service.top);
-    Ok(Json(computed(&service.clone(), |service| &service.model, service, run).await?))
+    computed(&service, Kind::Model, move |service| service.library.search(&query, service.top))
+        .await
+        .map(Json)
 }
 
 async fn look(State(service): State<Arc<Service>>, body: Body) -> Answer<Json<Value>> {
     let bytes = read(body, service.max_bytes).await?;
     pictures::check_size(&bytes)?;
-    let run = move |service: &Service| service.library.look(&bytes);
-    Ok(Json(computed(&service.clone(), |service| &service.model, service, run).await?))
+    computed(&service, Kind::Model, move |service| service.library.look(&bytes)).await.map(Json)
+}
+
+/// Keeps a sentence with the pictures that are liked for it.
+async fn keep(State(service): State<Arc<Service>>, body: Body) -> Answer<Json<Value>> {
+    let query: Query = question(&read(body, MAX_QUESTION).await?)?;
+    if service.lessons.is_none() {
+        return Err(Fault::not_found("file of lessons"));
+    }
+    computed(&service, Kind::Model, move |service| service.keep(&query)).await.map(Json)
+}
+
+async fn thumbnail(state: State<Arc<Service>>, row: Path<String>) -> Answer<Response> {
+    drawn(state, row, THUMBNAIL).await
+}
+
+async fn picture(state: State<Arc<Service>>, row: Path<String>) -> Answer<Response> {
+    drawn(state, row, LARGE).await
+}
+
+/// A picture by its row and by nothing else, so that no request can name a file.
+async fn drawn(State(service): State<Arc<Service>>, Path(row): Path<String>, side: u32) -> Answer<Response> {
+    let item = row.parse().ok().and_then(|row: usize| service.library.index.items().get(row));
+    let path = item.and_then(|item| pictures::below(&service.folder, &item.path));
+    let path = path.ok_or_else(|| Fault::not_found("picture"))?;
+    let (kind, bytes) = computed(&service, Kind::Picture, move |_| pictures::shown(&path, side)).await?;
+    // The address of a picture has its digest, and so never means another.
+    Ok(([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "private, max-age=86400")], bytes)
+        .into_response())
+}
+
+impl Service {
+    fn keep(&self, query: &Query) -> Result<Value> {
+        let Some((path, lessons)) = &self.lessons else { return Ok(Value::Null) };
+        self.library.check_rows("like", &query.like)?;
+        let text = query.text.trim();
+        let words = Query { text: text.to_owned(), ..Query::default() };
+        let Some(embedding) = self.library.embedding(&words)? else {
+            return Err(Error::data("lesson", "what the pictures were liked for, in words", "none"));
+        };
+        let mut lessons = lessons.lock().unwrap_or_else(PoisonError::into_inner);
+        for &row in &query.like {
+            let name = &self.library.index.items()[row].path;
+            lessons.like(text, embedding.row(0), name, &self.library.index.embedding(row)?)?;
+        }
+        PairFile::new("lessons", lessons.pairs()?).write(path)?;
+        Ok(json!({ "lessons": lessons.len() }))
+    }
+}
+
+/// What a computation takes.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Model,
+    Picture,
+}
+
+/// Computes on a thread of its own when its turn comes.
+async fn computed<T: Send + 'static>(
+    service: &Arc<Service>,
+    kind: Kind,
+    work: impl FnOnce(&Service) -> Result<T> + Send + 'static,
+) -> Answer<T> {
+    let busy = || {
+        let error = Error::data("service", "a free place", "none; try again in a second");
+        Fault::new(StatusCode::SERVICE_UNAVAILABLE, error)
+    };
+    let _place = service.waiting.try_acquire().map_err(|_| busy())?;
+    let turn = match kind {
+        Kind::Model => &service.model,
+        Kind::Picture => &service.decoders,
+    };
+    let _turn = time::timeout(PATIENCE, turn.acquire()).await.map_err(|_| busy())?.map_err(|_| busy())?;
+    let service = service.clone();
+    let done = task::spawn_blocking(move || work(&service)).await;
+    Ok(done.map_err(|_| Error::execution("answering", "an unexpected failure"))??)
+}
+
+fn question(bytes: &[u8]) -> Answer<Query> {
+    let failed = |error: serde_json::Error| {
+        let error = Error::data("question", "JSON of a search", error);
+        Fault::new(StatusCode::BAD_REQUEST, error)
+    };
+    serde_json::from_slice(bytes).map_err(failed)
+}
+
+/// A body of some bytes and at most so many. A longer one is read to its end and dropped as it comes, since a client
+/// that still sends would not hear the answer.
+async fn read(mut body: Body, most: usize) -> Answer<Vec<u8>> {
+    let reading = async {
+        let (mut bytes, mut length) = (Vec::new(), 0);
+        while let Some(frame) = future::poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
+            let Ok(data) = frame?.into_data() else { continue };
+            length += data.len();
+            match length <= most {
+                true => bytes.extend_from_slice(&data),
+                false => bytes = Vec::new(),
+            }
+        }
+        Ok::<_, axum::Error>((bytes, length))
+    };
+    let (status, expected, found) = match time::timeout(PATIENCE, reading).await {
+        Err(_) => (StatusCode::REQUEST_TIMEOUT, format!("all of it in {PATIENCE:?}"), "a part".to_owned()),
+        Ok(Err(error)) => (StatusCode::BAD_REQUEST, "all of it".to_owned(), error.to_string()),
+        Ok(Ok((_, 0))) => (StatusCode::BAD_REQUEST, "some bytes".to_owned(), "nothing".to_owned()),
+        Ok(Ok((bytes, length))) if length <= most => return Ok(bytes),
+        Ok(Ok((_, length))) => {
+            (StatusCode::PAYLOAD_TOO_LARGE, format!("at most {most} bytes"), format!("{length} bytes"))
+        }
+    };
+    Err(Fault::new(status, Error::data("body", expected, found)))
 }

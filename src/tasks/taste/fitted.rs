@@ -101,6 +101,16 @@ impl FittedTaste {
         Ok((0..images.rows()).map(score).collect())
     }
 
+    /// The query that finds what is to the person's taste, whatever was asked for: `w`, of unit length, `[1, dim]`.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if there was no thumb to learn from.
+    pub fn direction(&self) -> Result<Embeddings> {
+        let found = format!("{} up and {} down", self.found.likes, self.found.dislikes);
+        let direction = Embeddings::new(self.weights.clone(), self.weights.len());
+        Ok(direction.map_err(|_| Error::data("thumbs", "some to learn from", found))?.into_normalised())
+    }
+
     /// The query that finds what was asked for and is to the person's taste: `query / s q + w / c`, of unit length, with
     /// the `s` and `c` of the catalogue. The order by its inner products with images of unit length is that of the
     /// regression; without thumbs, that of the plain search. Also for another query than the thumbs were given on.

@@ -3,6 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::backbone::ClipBackbone;
 use crate::error::{Error, Result};
 use crate::features::{Embeddings, Pairs};
+use crate::fingerprint::require_backbone;
 
 /// Sentences and the images that were liked for them: thumbs as pairs, from which an adapter learns a person's words.
 ///
@@ -59,6 +60,23 @@ impl Lessons {
         self.texts.entry(text.to_owned()).or_insert_with(|| text_row.to_vec());
         self.images.entry(image.to_owned()).or_insert_with(|| image_row.to_vec());
         self.likes.insert((image.to_owned(), text.to_owned()));
+        Ok(())
+    }
+
+    /// Takes pairs that were learned from before, such as those of a file.
+    ///
+    /// # Errors
+    /// [`Error::Fingerprint`] if they are of another backbone; [`Error::Dim`] if they have another width;
+    /// [`Error::Data`] if their images or texts have no names.
+    pub fn add(&mut self, pairs: &Pairs) -> Result<()> {
+        require_backbone("backbones of lessons", &self.backbone, pairs.backbone())?;
+        let (Some(names), Some(captions)) = (pairs.image_names(), pairs.captions()) else {
+            return Err(Error::data("pairs of lessons", "names of the images and captions", "none"));
+        };
+        for (text, &image) in pairs.text_to_image().iter().enumerate() {
+            let (text_row, image_row) = (pairs.texts().row(text), pairs.images().row(image));
+            self.like(&captions[text], text_row, &names[image], image_row)?;
+        }
         Ok(())
     }
 
