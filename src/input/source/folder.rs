@@ -246,9 +246,7 @@ impl Class {
 
 /// All images in a folder and its sub-folders.
 pub(super) fn images_in(root: &Path) -> Result<Vec<PathBuf>> {
-    let mut all = Class::default();
-    all.fill(root)?;
-    Ok(all.images)
+    Ok(files_below(root)?.0)
 }
 
 fn are_splits(classes: &[Class]) -> bool {
