@@ -3,10 +3,14 @@
 use std::{fs, path::Path};
 
 use clip_adapter::{
-    Error,
+    ClipBackbone, Error,
+    burn::tensor::Device,
+    features::PairFile,
     input::{CaptionedImages, LeftOut, Why, left_out_lines},
 };
 use tempfile::TempDir;
+
+use crate::commands::{failure_in, run_in, text};
 
 /// A folder of these empty files, of which those with `=` hold what follows it.
 fn folder(files: &[&str]) -> TempDir {
@@ -212,4 +216,46 @@ fn a_file_of_nothing_good_is_one_error() {
         matches!(&error, Error::Data { expected, .. } if expected == "an image with a caption"),
         "{error}"
     );
+}
+
+/// From a folder of images with captions to a file of pairs, with a tiny random CLIP.
+#[test]
+fn a_command_makes_pairs_of_images_and_captions() {
+    let root = folder(&["photos/x/wide.txt=a wide one\nanother\n", "photos/notes.txt=nobody"]);
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    for (image, name) in [("wide.png", "x/wide.png"), ("alpha.png", "alpha.png")] {
+        fs::copy(golden.join("images").join(image), root.path().join("photos").join(name)).unwrap();
+    }
+    fs::write(root.path().join("photos/broken.png"), b"no image").unwrap();
+    let backbone = text(golden.join("hf_gelu_patch14"));
+    let mut start = vec!["--backbone", &backbone, "--images", "photos", "--out", "pairs", "--captions"];
+    let printed = run_in(root.path(), "extract_features", &[&start[..], &["beside"]].concat());
+    assert_eq!(printed, "wrote pairs: 1 images (0 skipped) with 2 captions\n");
+    let file = PairFile::read(root.path().join("pairs")).unwrap();
+    let clip = ClipBackbone::from_pretrained(&backbone, &Device::flex()).unwrap();
+    let image = clip.encode_images(&[golden.join("images/wide.png")]).unwrap().normalised();
+    let texts = clip.encode_texts(&["a wide one", "another"]).unwrap().normalised();
+    assert_eq!((file.dataset(), file.pairs().images(), file.pairs().texts()), ("photos", &image, &texts));
+    assert_eq!(file.pairs().image_names().unwrap(), ["x/wide.png"]);
+    assert_eq!(
+        (file.pairs().captions().unwrap()[1].as_str(), file.pairs().backbone()),
+        ("another", clip.identity())
+    );
+
+    let captions = r#"{"images": [{"filename": "alpha.png", "split": "test", "sentences": [{"raw": "b"}]},
+        {"filepath": "x", "filename": "wide.png", "split": "train", "sentences": [{"raw": "c"}]},
+        {"filename": "broken.png", "split": "test", "sentences": [{"raw": "d"}]}]}"#;
+    fs::write(root.path().join("karpathy.json"), captions).unwrap();
+    start.push("karpathy.json");
+    let message = failure_in(root.path(), "extract_features", &[&start[..], &["--only", "val"]].concat());
+    assert!(message.contains("setting `only`: expected one of test, train, found val"), "{message}");
+    let message = failure_in(root.path(), "extract_features", &start);
+    assert!(message.contains("broken.png: expected an image"), "{message}");
+    let printed =
+        run_in(root.path(), "extract_features", &[&start[..], &["--only", "test", "--skip-broken"]].concat());
+    assert_eq!(printed, "wrote pairs: 1 images (1 skipped) with 1 captions\n");
+    assert_eq!(PairFile::read(root.path().join("pairs")).unwrap().pairs().captions().unwrap(), ["b"]);
+    let message =
+        failure_in(root.path(), "extract_features", &[&start[..6], &["--captions", "absent.csv"]].concat());
+    assert!(message.contains("cannot read absent.csv"), "{message}");
 }

@@ -36,6 +36,7 @@ mod search;
 mod serve;
 mod shared;
 mod tables;
+mod taste;
 mod train_folder;
 mod trainable;
 mod trained_methods;
