@@ -33,6 +33,8 @@ mod properties;
 mod reference;
 mod search;
 #[cfg(feature = "server")]
+mod search_page;
+#[cfg(feature = "server")]
 mod serve;
 mod shared;
 mod tables;
