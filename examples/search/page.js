@@ -83,9 +83,7 @@ function card(found, at) {
   const name = element("span", { className: "name", textContent: path });
   const value = element("span", { className: "score" });
   if (score !== null) {
-    value.textContent = score.toFixed(3);
-    value.setAttribute("aria-label", `score ${score.toFixed(3)}`);
-    value.setAttribute("role", "text");
+    value.append(element("span", { className: "spoken", textContent: "score " }), score.toFixed(3));
   }
   const [liked, disliked] = [state.liked.has(row), state.disliked.has(row)];
   const button = (act, label, pressed) => {
