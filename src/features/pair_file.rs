@@ -4,7 +4,7 @@ use std::path::Path;
 use super::Embeddings;
 use super::pairs::{Pairs, TestPairs};
 use crate::archive::{Archive, ArchiveWriter};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// The format a file of pairs declares in its metadata.
 pub const PAIR_FORMAT: &str = "clip-pairs/1";

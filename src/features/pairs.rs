@@ -1,9 +1,10 @@
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
+use sha2::{Digest, Sha256};
 
 use super::{Embeddings, check_scale};
 use crate::error::{Error, Result};
-use crate::fingerprint::Fingerprint;
+use crate::fingerprint::{Fingerprint, short_hex};
 
 /// Images and texts that belong together, in the features of one CLIP: what retrieval learns from.
 ///
@@ -170,7 +171,19 @@ impl Pairs {
 
     /// What a file fitted on these pairs records of them: the backbone, and neither prompts nor classes.
     pub fn fingerprint(&self) -> Fingerprint {
-        Fingerprint::new(&self.backbone, &[] as &[&str], &[] as &[&str])
+        Fingerprint::of_backbone(&self.backbone)
+    }
+
+    /// A digest of features and of what belongs together, by which a fit knows its own pairs again.
+    pub fn digest(&self) -> String {
+        let mut hash = Sha256::new();
+        for value in self.images.values().iter().chain(self.texts.values()) {
+            hash.update(value.to_le_bytes());
+        }
+        for &image in &self.text_to_image {
+            hash.update((image as u64).to_le_bytes());
+        }
+        short_hex(hash)
     }
 
     /// Some images in the given order, each with all of its texts.
@@ -244,6 +257,12 @@ impl Pairs {
         let mut rows: Vec<usize> = (0..self.len()).collect();
         rows.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
         rows
+    }
+
+    /// The same pairs in other features of the same backbone.
+    pub(crate) fn with_features(&self, images: Embeddings, texts: Embeddings) -> Result<Self> {
+        let other = Self::new(images, texts, self.text_to_image.clone(), self.logit_scale, &*self.backbone)?;
+        Ok(Self { image_names: self.image_names.clone(), captions: self.captions.clone(), ..other })
     }
 
     /// Declares these pairs a test set, which no `fit` takes.
