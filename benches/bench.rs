@@ -32,6 +32,8 @@ use self::task::{DIM, rows, task};
 
 fn benches(criterion: &mut Criterion) {
     search(criterion);
+    #[cfg(feature = "ann")]
+    search_nearly(criterion);
     for spec in DeviceSpec::available() {
         let device = spec.open().expect("a device that answers");
         forward(criterion, &spec, &device);
@@ -175,6 +177,44 @@ fn search(criterion: &mut Criterion) {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     if let Some(peak) = status.lines().find(|line| line.starts_with("VmHWM")) {
         println!("search: {peak}, of which the rows {} kB", count * DIM * 2 / 1024);
+    }
+}
+
+/// The ten best nearly, of unit rows around centres; and how many of them are the exact ones.
+#[cfg(feature = "ann")]
+fn search_nearly(criterion: &mut Criterion) {
+    use clip_adapter::{features::Embeddings, tasks::search::Ann};
+
+    let count = env::var("CLIP_ADAPTER_ROWS").map_or(5_000, |rows| rows.parse().expect("a number of rows"));
+    let centres = rows(count / 100, 7);
+    let around = |count: usize, seed: u64| {
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        let spread = 1.5 / (DIM as f32).sqrt(); // as far from the centre as 0.87 of its length
+        let mut values = Vec::with_capacity(count * DIM);
+        for _ in 0..count {
+            let centre = centres.row(random.random_range(0..centres.rows()));
+            values.extend(centre.iter().map(|value| value + spread * random.random_range(-1.0f32..1.0)));
+        }
+        Embeddings::new(values, DIM).expect("finite rows").normalised()
+    };
+    let gallery = Rows::halves(&around(count, 8)).expect("finite rows");
+    let asked = around(100, 9);
+    let exact = gallery.search(&asked, 10).expect("hits");
+    let start = std::time::Instant::now();
+    let mut index = Ann::default().build(&gallery).expect("an index");
+    println!("search: {count} rows put into the graph in {:.1} s", start.elapsed().as_secs_f64());
+    let mut group = criterion.benchmark_group("search");
+    group.sample_size(10).throughput(Throughput::Elements(100));
+    for breadth in [64, 128, 256] {
+        index = index.with_breadth(breadth).expect("a breadth");
+        let found = index.search(&asked, 10).expect("hits");
+        let shared = exact.iter().zip(&found).flat_map(|(exact, found)| {
+            exact.iter().filter(|hit| found.iter().any(|found| found.row == hit.row))
+        });
+        println!("search: breadth {breadth}: recall@10 {:.4}", shared.count() as f64 / 1000.0);
+        group.bench_function(format!("ann_n{count}_d{DIM}_q100_k10_b{breadth}"), |bencher| {
+            bencher.iter(|| black_box(index.search(&asked, 10).expect("hits")));
+        });
     }
 }
 

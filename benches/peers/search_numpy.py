@@ -23,7 +23,9 @@ def main():
     args = parser.parse_args()
     random = np.random.default_rng(5)
     unit = lambda x: x / np.linalg.norm(x, axis=1, keepdims=True)
-    gallery = random.uniform(-1, 1, (args.rows, DIM)).astype(np.float32) * np.float32((3 / DIM) ** 0.5)
+    gallery = random.random((args.rows, DIM), dtype=np.float32)
+    gallery -= 0.5
+    gallery *= 2 * (3 / DIM) ** 0.5  # rows of about unit length
     queries = unit(random.uniform(-1, 1, (args.queries, DIM)).astype(np.float32))
     products, searches = [], []
     for _ in range(args.rounds):

@@ -10,6 +10,7 @@
 //! | [`teaching`] | how captions and thumbs teach a search your words, and the page for it |
 //! | [`backbones`] | which CLIPs can be loaded, and what they were held against |
 //! | [`devices`] | what it runs on, and how each device was tested |
+//! | [`search`] | how to find images by a sentence or an image, and keep an index of a folder |
 //! | [`speed`] | how fast it is beside PyTorch |
 //! | [`files`] | what stands in every file that is written |
 //! | [`limits`] | what is refused because it is too large to be true |
@@ -38,6 +39,9 @@ pub mod backbones {}
 
 #[doc = include_str!("devices.md")]
 pub mod devices {}
+
+#[doc = include_str!("search.md")]
+pub mod search {}
 
 #[doc = include_str!("speed.md")]
 pub mod speed {}

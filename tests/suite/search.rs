@@ -1,6 +1,8 @@
 //! Search: exactly what sorting all scores gives, and an index that follows its folder.
 
 mod kept;
+#[cfg(feature = "ann")]
+mod near;
 
 use clip_adapter::{
     Error,

@@ -129,7 +129,9 @@ impl CaptionedImages {
             return Err(Error::malformed(file, place, expected, found));
         }
         let (images, _) = files_below(folder)?;
-        for image in images.iter().filter(|image| !found.mentioned.contains_key(*image)) {
+        let alone: Vec<&PathBuf> =
+            images.iter().filter(|image| !found.mentioned.contains_key(*image)).collect();
+        for image in alone {
             found.leave_out(named(folder, image), Why::NoCaption);
         }
         found.finish()
