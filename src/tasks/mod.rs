@@ -3,6 +3,7 @@
 mod predictor;
 pub mod search;
 pub mod taste;
+pub mod retrieval;
 pub mod unlabelled;
 
 pub use predictor::Predictor;

@@ -145,7 +145,7 @@ impl FittedTaste {
             let (expected, found) = (format!("`{}`", Taste::NAME), format!("`{}`", saved.kind()));
             return Err(saved.malformed("metadata `method`", expected, found));
         }
-        saved.load_by(&fingerprint(backbone), |saved| {
+        saved.load_by(&Fingerprint::of_backbone(backbone), |saved| {
             let settings: Taste = saved.json("settings")?;
             settings.validate().map_err(|error| saved.locate("settings", error))?;
             let found: Found = saved.json("found")?;
@@ -170,18 +170,13 @@ impl FittedTaste {
     }
 }
 
-/// Of a backbone alone: a taste has neither prompts nor classes.
-fn fingerprint(backbone: &str) -> Fingerprint {
-    Fingerprint::new(backbone, &[] as &[&str], &[] as &[&str])
-}
-
 impl Model for FittedTaste {
     fn kind(&self) -> &'static str {
         Taste::NAME
     }
 
     fn fingerprint(&self) -> Fingerprint {
-        fingerprint(&self.backbone)
+        Fingerprint::of_backbone(&self.backbone)
     }
 
     fn device(&self) -> &Device {
