@@ -5,7 +5,7 @@ use std::path::Path;
 
 use clip_adapter::features::{PairFile, Pairs};
 use clip_adapter::input::{CaptionedImages, ImageList, left_out_lines, readable};
-use clip_adapter::{ClipBackbone, Error, Result};
+use clip_adapter::{Error, Result};
 use indicatif::ProgressBar;
 
 use crate::{Arguments, Rate, cli, extraction};
