@@ -93,6 +93,10 @@ pub fn router(service: Arc<Service>, guard: Guard) -> Router {
         .route("/thumbnail/{row}", get(thumbnail))
         .route("/picture/{row}", get(picture))
         .fallback(|| async { Fault::not_found("page") })
+        .method_not_allowed_fallback(|| async {
+            let error = Error::data("request", "GET of what is shown, POST of what is asked", "another");
+            Fault::new(StatusCode::METHOD_NOT_ALLOWED, error)
+        })
         .with_state(service)
         .layer(middleware::from_fn_with_state(guard, guarded))
 }

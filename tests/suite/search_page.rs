@@ -346,6 +346,8 @@ fn every_fault_is_one_sentence_with_its_status() {
         let sentence = json["error"].as_str().unwrap();
         assert!(sentence.contains(expected) && !sentence.contains('\n'), "{target}: {sentence}");
     }
+    let other = service.get("/search");
+    assert_eq!((other.status, other.json()["error"].is_string()), (405, true));
     assert_eq!(service.get("/about").status, 200);
 }
 
