@@ -80,7 +80,7 @@ function card(found, at) {
   const image = element("img", { src: address("thumbnail"), alt: path, loading: at < 24 ? "eager" : "lazy" });
   image.addEventListener("error", () => image.replaceWith("cannot be shown"));
   const link = element("a", { href: address("picture"), target: "_blank", rel: "noopener" }, image);
-  const name = element("span", { className: "name", textContent: path });
+  const name = element("span", { className: "name", textContent: path, ariaHidden: "true" }); // the link says it
   const value = element("span", { className: "score" });
   if (score !== null) {
     value.append(element("span", { className: "spoken", textContent: "score " }), score.toFixed(3));
