@@ -3,6 +3,7 @@
 mod predictor;
 pub mod retrieval;
 pub mod search;
+pub mod taste;
 pub mod unlabelled;
 
 pub use predictor::Predictor;

@@ -7,6 +7,7 @@ mod backbone;
 mod backbone_commands;
 mod bad_input;
 mod calibration;
+mod captions;
 mod clip_adapter;
 mod commands;
 mod configurations;
@@ -34,9 +35,12 @@ mod reference;
 mod retrieval;
 mod search;
 #[cfg(feature = "server")]
+mod search_page;
+#[cfg(feature = "server")]
 mod serve;
 mod shared;
 mod tables;
+mod taste;
 mod train_folder;
 mod trainable;
 mod trained_methods;

@@ -12,6 +12,7 @@ use clip_adapter::{
     input::{Augment, Preprocess},
     pretrain::Contrastive,
     tasks::retrieval::{ClipAdapterPair, DualSoftmax, LinearPair, Nnn, QbNorm},
+    tasks::taste::Taste,
     tasks::unlabelled::{Tda, TransClip},
     train::Registry,
 };
@@ -174,6 +175,7 @@ fn others() -> BTreeMap<&'static str, Value> {
         ("ProLip", json!(ProLip::default())),
         ("QbNorm", json!(QbNorm::default())),
         ("ResidualFusionConfig", json!(ResidualFusionConfig::new())),
+        ("Taste", json!(Taste::default())),
         ("Tda", json!(Tda::default())),
         ("TransClip", json!(TransClip::default())),
     ])
