@@ -19,6 +19,7 @@ pub fn registry() -> Registry {
     Registry::builtin()
         .with_model::<unlabelled::FittedTransClip>()
         .with_model::<unlabelled::FittedDomainAdapter>()
+        .with_model::<unlabelled::FittedDistributionNormalisation>()
 }
 
 /// Opens a file of whatever this crate saves, for features that `expected` names.

@@ -11,7 +11,7 @@ use clip_adapter::{
     AdapterConfig, ProLip, ResidualFusionConfig,
     input::{Augment, Preprocess},
     pretrain::Contrastive,
-    tasks::unlabelled::{Tda, TransClip},
+    tasks::unlabelled::{DomainAdapter, Tda, TransClip},
     train::Registry,
 };
 use serde_json::{Value, json};
@@ -160,6 +160,7 @@ fn others() -> BTreeMap<&'static str, Value> {
         ("AdapterConfig", adapter),
         ("Augment", json!(Augment::default())),
         ("Contrastive", json!(Contrastive::default())),
+        ("DomainAdapter", json!(DomainAdapter::default())),
         ("Preprocess", preprocess()),
         ("ProLip", json!(ProLip::default())),
         ("ResidualFusionConfig", json!(ResidualFusionConfig::new())),

@@ -54,7 +54,7 @@ impl Prior {
 }
 
 impl Gaussians {
-    pub fn estimate(set: &FeatureSet, prior: &Prior) -> Result<Self> {
+    pub(super) fn estimate(set: &FeatureSet, prior: &Prior) -> Result<Self> {
         let images = set.embeddings().unit_rows(); // [shots, dim]
         let mut means = class_means(&images, set); // [dim, classes]
         let centred = centred(&images, &means, set);

@@ -41,9 +41,8 @@ impl Moments {
                     *sum += weight * block[(row, column)];
                 }
             }
-            let weighted = Mat::from_fn(block.nrows(), block.ncols(), |row, column| {
-                weights[row] * block[(row, column)]
-            });
+            let weighted =
+                Mat::from_fn(block.nrows(), block.ncols(), |row, column| weights[row] * block[(row, column)]);
             self.squares += weighted.transpose() * &block;
         }
     }

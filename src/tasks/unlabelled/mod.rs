@@ -4,6 +4,7 @@
 //! stand on top of any method: [`TransClip`] takes its logits, [`pseudo_labels`] makes shots for it, and
 //! [`DomainAdapter`] learns from what it says. Whether every class is among the images is what [`Balance`] tells.
 
+mod align;
 mod balance;
 mod domain;
 mod fitted_trans_clip;
@@ -13,12 +14,14 @@ mod pseudo_labels;
 mod tda;
 mod trans_clip;
 
+pub use align::{Alignment, DistributionNormalisation, FittedDistributionNormalisation};
 pub use balance::Balance;
 pub use domain::{
-    DomainAdapter, DomainClass, DomainReport, DomainRound, DomainStream, DoubtfulImage, FittedDomainAdapter, Mode,
+    DomainAdapter, DomainClass, DomainReport, DomainRound, DomainStream, DoubtfulImage, FittedDomainAdapter,
+    Mode,
 };
 pub use fitted_trans_clip::FittedTransClip;
-pub use pseudo_labels::pseudo_labels;
+pub use pseudo_labels::{PseudoLabels, pseudo_labels, pseudo_labels_by};
 pub use tda::{Tda, TdaStream};
 pub use trans_clip::TransClip;
 

@@ -91,7 +91,11 @@ impl Look {
             Ok(look)
         };
         let blocks = starts.into_par_iter().map(block).collect::<Result<Vec<Self>>>()?;
-        let mut all = Self { answers: Vec::with_capacity(images.rows()), likeliest: vec![Vec::new(); classes], classes };
+        let mut all = Self {
+            answers: Vec::with_capacity(images.rows()),
+            likeliest: vec![Vec::new(); classes],
+            classes,
+        };
         for block in blocks {
             all.answers.extend(block.answers);
             for (best, of_block) in all.likeliest.iter_mut().zip(block.likeliest) {

@@ -232,7 +232,8 @@ impl DomainAdapter {
         match source {
             Some(source) => source.check(classes),
             None if self.absent_classes => {
-                let expected = "labelled images of the source beside it: a class that CLIP never names may yet be there";
+                let expected =
+                    "labelled images of the source beside it: a class that CLIP never names may yet be there";
                 Err(Error::setting("absent_classes", expected, "none"))
             }
             None => Ok(()),
@@ -259,9 +260,10 @@ impl DomainAdapter {
     fn mode_for(&self, balance: Balance) -> (Mode, String) {
         let (even, effective) = (Balance::EVEN, balance.effective);
         match self.mode {
-            Mode::Auto if balance.is_even() => {
-                (Mode::Balanced, format!("every class seems to be there: balance {effective:.2}, {even} or more"))
-            }
+            Mode::Auto if balance.is_even() => (
+                Mode::Balanced,
+                format!("every class seems to be there: balance {effective:.2}, {even} or more"),
+            ),
             Mode::Auto => (
                 Mode::Proportional,
                 format!("classes seem to be missing or rare: balance {effective:.2}, below {even}"),
@@ -289,10 +291,10 @@ impl DomainAdapter {
 }
 
 /// There are images, as wide as the classifier.
-fn check_images(images: &Embeddings, classes: &TextClassifier) -> Result<()> {
+pub(super) fn check_images(images: &Embeddings, classes: &TextClassifier) -> Result<()> {
     classes.weights().check_dim("image features", images.dim())?;
     match images.rows() {
-        0 => Err(Error::data("images of the new domain", "at least one", "none")),
+        0 => Err(Error::data("unlabelled images", "at least one", "none")),
         _ => Ok(()),
     }
 }

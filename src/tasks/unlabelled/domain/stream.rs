@@ -46,7 +46,11 @@ pub struct DomainStream {
 }
 
 impl DomainStream {
-    pub(super) fn new(settings: DomainAdapter, teacher: Box<dyn Classifier>, source: Option<&Support>) -> Self {
+    pub(super) fn new(
+        settings: DomainAdapter,
+        teacher: Box<dyn Classifier>,
+        source: Option<&Support>,
+    ) -> Self {
         let classes = teacher.classes().class_names().len();
         Self {
             source: source.map(|source| Moments::of(source.set())),
@@ -83,7 +87,8 @@ impl DomainStream {
         .run(&*self.teacher)?;
 
         let (kept, gone) = self.stay(&trained);
-        let counts: Vec<usize> = trained.look.counts().iter().zip(&self.gone).map(|(own, gone)| own + gone).collect();
+        let counts: Vec<usize> =
+            trained.look.counts().iter().zip(&self.gone).map(|(own, gone)| own + gone).collect();
         let (settings, device) = (&self.settings, self.teacher.device());
         let model = settings.fitted(classes, balance, self.source_images, &trained, &counts, device);
         let logits = model.score(batch)?;
