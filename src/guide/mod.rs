@@ -7,6 +7,7 @@
 //! | [`own_training`] | how such a method trains, and goes on after it was stopped |
 //! | [`architecture`] | which room holds what, what it may import, which trait has which role |
 //! | [`methods`] | what each method gains, how that was measured, how one is added to this crate |
+//! | [`domains`] | how a classifier moves to images that nobody labelled |
 //! | [`backbones`] | which CLIPs can be loaded, and what they were held against |
 //! | [`devices`] | what it runs on, and how each device was tested |
 //! | [`speed`] | how fast it is beside PyTorch |
@@ -28,6 +29,9 @@ pub mod architecture {}
 
 #[doc = include_str!("methods.md")]
 pub mod methods {}
+
+#[doc = include_str!("domains.md")]
+pub mod domains {}
 
 #[doc = include_str!("backbones.md")]
 pub mod backbones {}

@@ -228,7 +228,14 @@ fn in_plain_loops(y: &Rows, images: &Rows, source: &[(Vec<f64>, usize)], balance
             let mut from = if balanced { (0..count).collect() } else { own.clone() };
             from.sort_by(|&a: &usize, &b: &usize| p[b][class].total_cmp(&p[a][class]));
             let most = if balanced { 16.min(count / classes) } else { (own.len() / 2).max(1) };
-            shots.extend(from.iter().take(most).map(|&image| (images[image].clone(), class)));
+            let certain = own.iter().filter(|&&image| 1.0 - p[image][class] < f64::from(f32::EPSILON) / 2.0);
+            let certain: Vec<usize> = certain.copied().collect();
+            if !own.is_empty() && certain.len() >= most {
+                from = certain;
+            } else {
+                from.truncate(most);
+            }
+            shots.extend(from.iter().map(|&image| (images[image].clone(), class)));
         }
         let of = |class: usize| shots.iter().filter(move |(_, label)| *label == class);
         let mean = |class: usize| -> Vec<f64> {
@@ -275,7 +282,6 @@ fn solve(mut a: Rows, b: &[f64]) -> Vec<f64> {
     x
 }
 
-/// The made-up data are of a scale at which no image is as sure as can be.
 #[test]
 fn the_rounds_are_their_formulas() {
     let file = FeatureFile::synthetic(0).unwrap();
