@@ -101,7 +101,7 @@ fn all_of_the_target_is_balanced_and_reaches_the_reference() {
     }
 }
 
-/// The order of the classes by which seeds 11 to 13 draw from 18 and from 19 of them.
+/// The order of the classes by which NumPy's `default_rng(11..=13).permutation` draws from 18 and from 19 of them.
 const ORDERS: [[&[usize]; 3]; 2] = [
     [
         &[2, 9, 8, 11, 1, 17, 6, 15, 5, 13, 4, 0, 3, 12, 10, 7, 16, 14],
@@ -122,23 +122,18 @@ fn half(target: &FeatureSet, order: &[usize]) -> FeatureSet {
     target.select(&rows)
 }
 
-/// Of the class at place `r` of the order `0.85^r` of the images that the smallest has.
-fn long_tail(target: &FeatureSet, order: &[usize], seed: u64) -> FeatureSet {
-    let least = *target.class_counts().iter().min().unwrap() as f64;
-    let mut random = ChaCha8Rng::seed_from_u64(seed);
-    let mut rows = Vec::new();
-    for (place, &class) in order.iter().enumerate() {
-        let mut own: Vec<usize> = (0..target.len()).filter(|&row| target.labels()[row] == class).collect();
-        own.shuffle(&mut random);
-        rows.extend(&own[..((least * 0.85f64.powi(place as i32)) as usize).max(1)]);
-    }
-    target.select(&rows)
-}
+/// Rows of `0.85^r` of the images that the smallest class has, for the class at place `r` of these orders.
+const TAILS: &str = include_str!("../golden/domain/tails.json");
 
-fn parts(target: &FeatureSet, orders: [&[usize]; 3]) -> BTreeMap<&'static str, Vec<FeatureSet>> {
-    let half = orders.map(|order| half(target, order)).to_vec();
-    let tail = orders.iter().zip(11..).map(|(order, seed)| long_tail(target, order, seed)).collect();
-    BTreeMap::from([("half of the classes", half), ("a long tail", tail)])
+fn parts(
+    dataset: &str,
+    target: &FeatureSet,
+    orders: [&[usize]; 3],
+) -> BTreeMap<&'static str, Vec<FeatureSet>> {
+    let tails: BTreeMap<String, Vec<Vec<usize>>> = serde_json::from_str(TAILS).unwrap();
+    let tails = tails[dataset].iter().map(|rows| target.select(rows)).collect();
+    let halves = orders.map(|order| half(target, order)).to_vec();
+    BTreeMap::from([("half of the classes", halves), ("a long tail", tails)])
 }
 
 /// With source and without, of half of the classes and of a long tail.
@@ -154,7 +149,7 @@ fn parts_of_the_target_are_told_and_reach_the_reference() {
             return;
         };
         let target = file.split("test").unwrap();
-        for ((what, sets), [with, without]) in parts(target, orders).into_iter().zip(expected) {
+        for ((what, sets), [with, without]) in parts(dataset, target, orders).into_iter().zip(expected) {
             let what = format!("{dataset}, {what}");
             let before: Vec<Pair> =
                 sets.iter().map(|set| measures(&zero_shot(&file, set.embeddings()), set)).collect();
@@ -227,7 +222,7 @@ fn in_plain_loops(y: &Rows, images: &Rows, source: &[(Vec<f64>, usize)], balance
             let own: Vec<usize> = (0..count).filter(|&image| answers[image] == class).collect();
             let mut from = if balanced { (0..count).collect() } else { own.clone() };
             from.sort_by(|&a: &usize, &b: &usize| p[b][class].total_cmp(&p[a][class]));
-            let most = if balanced { 16.min(count / classes) } else { (own.len() / 2).max(1) };
+            let most = if balanced { 16.min(count / classes) } else { own.len().div_ceil(2) };
             let certain = own.iter().filter(|&&image| 1.0 - p[image][class] < f64::from(f32::EPSILON) / 2.0);
             let certain: Vec<usize> = certain.copied().collect();
             if !own.is_empty() && certain.len() >= most {
@@ -370,31 +365,32 @@ fn a_stream_that_keeps_all_is_all_at_once() {
     assert_eq!(stream.kept(), images.rows());
 }
 
-/// 955 and 1005 images in batches of 100 in random order, of which at most 20 a class are kept.
+/// 955 and 1005 images in batches of 100 in three random orders, of which at most 32 a class are kept: means.
 #[test]
 fn a_stream_comes_near_to_all_at_once_in_bounded_memory() {
     for dataset in SHIFTS {
         let Some(file) = features("a_stream_comes_near_to_all_at_once_in_bounded_memory", dataset) else {
             return;
         };
-        let target = file.split("test").unwrap();
-        let mut order: Vec<usize> = (0..target.len()).collect();
-        order.shuffle(&mut ChaCha8Rng::seed_from_u64(5));
-        let target = target.select(&order);
-        let before = measures(&zero_shot(&file, target.embeddings()), &target);
-        let at_once = fit(&file, &target, None, 0).score(target.embeddings()).unwrap();
-        let at_once = measures(&at_once, &target);
-        let settings = DomainAdapter { keep: 20, ..Default::default() };
-        let mut stream = settings.stream(file.classifier(), None, &mut Run::new(&device())).unwrap();
-        for batch in batches(target.embeddings(), 100) {
-            stream.push(&batch).unwrap();
-            assert!(stream.kept() <= 20 * file.classifier().class_names().len());
-        }
-        let model = stream.model().unwrap();
-        assert_eq!(model.report().images, target.len());
-        let found = measures(&model.score(target.embeddings()).unwrap(), &target);
+        let test = file.split("test").unwrap();
+        let before = measures(&zero_shot(&file, test.embeddings()), test);
+        let at_once = measures(&fit(&file, test, None, 0).score(test.embeddings()).unwrap(), test);
+        let found = [5, 6, 7].map(|seed| {
+            let mut order: Vec<usize> = (0..test.len()).collect();
+            order.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
+            let settings = DomainAdapter { keep: 32, ..Default::default() };
+            let mut stream = settings.stream(file.classifier(), None, &mut Run::new(&device())).unwrap();
+            for batch in batches(&test.embeddings().select(&order), 100) {
+                stream.push(&batch).unwrap();
+                assert!(stream.kept() <= 32 * file.classifier().class_names().len());
+            }
+            let model = stream.model().unwrap();
+            assert_eq!(model.report().images, test.len());
+            measures(&model.score(test.embeddings()).unwrap(), test)
+        });
         println!("{dataset}: stream {found:.1?}, all at once {at_once:.1?}, zero-shot {before:.1?}");
-        assert!(found[0] >= at_once[0] - 4.0 && found[0] >= before[0] + 8.0, "{dataset}: {found:.2?}");
+        let found = mean(&found);
+        assert!(found[0] >= at_once[0] - 2.5 && found[0] >= before[0] + 8.0, "{dataset}: {found:.2?}");
     }
 }
 

@@ -58,7 +58,7 @@ pub enum PseudoLabels {
         /// Images of each class, 1 or more.
         shots: usize,
     },
-    /// The surest part of the images that it is the answer for, at least one: for images of which classes are missing or
+    /// The surest part of the images that it is the answer for, rounded up: for images of which classes are missing or
     /// rare.
     Proportional {
         /// The part, above 0 and at most 1.
@@ -78,6 +78,11 @@ impl PseudoLabels {
     }
 }
 
+/// A part of some images, rounded up but for what is no more than f64's own error; 1 or more.
+pub(super) fn part_of(share: f64, count: usize) -> usize {
+    ((share * count as f64 - 1e-9).ceil() as usize).max(1)
+}
+
 /// As [`pseudo_labels`], by a rule of choice.
 ///
 /// # Errors
@@ -94,7 +99,7 @@ impl PseudoLabels {
 /// (logits[0], logits[8], logits[16]) = (9.0, 8.0, 7.0);
 /// let logits = Logits::new(logits, 8)?;
 /// let by = |rule| pseudo_labels_by(&logits, &images, file.classifier(), rule);
-/// assert_eq!(by(PseudoLabels::Proportional { share: 0.7 })?.set().class_counts(), [2, 0, 0, 0, 0, 0, 0, 0]);
+/// assert_eq!(by(PseudoLabels::Proportional { share: 0.6 })?.set().class_counts(), [2, 0, 0, 0, 0, 0, 0, 0]);
 /// assert_eq!(by(PseudoLabels::Forced { shots: 1 })?.set().class_counts(), [1; 8]);
 /// # Ok::<(), clip_adapter::Error>(())
 /// ```
@@ -123,7 +128,7 @@ pub fn pseudo_labels_by(
         images.sort_by(|a, b| b.1.total_cmp(&a.1));
         let taken = match rule {
             PseudoLabels::Answers { shots } | PseudoLabels::Forced { shots } => shots,
-            PseudoLabels::Proportional { share } => ((share * images.len() as f64) as usize).max(1),
+            PseudoLabels::Proportional { share } => part_of(share, images.len()),
         };
         for (image, _) in images.into_iter().take(taken) {
             rows.push(image);

@@ -50,7 +50,7 @@ pub enum Mode {
 ///
 /// Which images serve depends on their [balance](Balance). *Balanced*: the `images` likeliest of each class, as in UPL
 /// (<https://arxiv.org/abs/2204.03649>) but also where no image's answer is that class, and `pi` is uniform.
-/// *Proportional*: a `share` of those that the class is the answer for, at least one, and `pi_c = (n_c + 1) / (N + C)` by
+/// *Proportional*: a `share` of those that the class is the answer for, rounded up, and `pi_c = (n_c + 1) / (N + C)` by
 /// the `n_c` of `N` images that it was the answer for. Images that are as sure as f32 can say are taken all, where they are more
 /// than that. A class that has no shots has the mean score of the others.
 ///
@@ -63,7 +63,7 @@ pub enum Mode {
 /// | `absent_classes` | false | | drops classes that are the answer for less than half of `N / C` images; with a source and proportional only |
 /// | `teacher_ratio` | 0.2 | 0..=1 | [`ClipAdapter::ratio`] of the teacher that a source gives |
 /// | `teacher_epochs` | 50 | 1 or more | its epochs: fewer than the method's own, since far from the source it is wrong the more the longer it trained |
-/// | `keep` | 32 | 1 or more | images of each class that a [`DomainStream`] keeps |
+/// | `keep` | 64 | 1 or more | images of each class that a [`DomainStream`] keeps |
 /// | `seed` | 0 | | fixes the teacher |
 ///
 /// All but the teacher is computed on the host in f64.
@@ -121,7 +121,7 @@ impl Default for DomainAdapter {
             absent_classes: false,
             teacher_ratio: 0.2,
             teacher_epochs: 50,
-            keep: 32,
+            keep: 64,
             seed: 0,
         }
     }

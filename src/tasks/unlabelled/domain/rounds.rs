@@ -4,6 +4,7 @@ use crate::error::Result;
 use crate::features::Embeddings;
 use crate::methods::{Gaussians, Moments};
 use crate::model::Classifier;
+use crate::tasks::unlabelled::pseudo_labels::part_of;
 
 /// How far below all other logits one is that is never to be the answer.
 const FAR_BELOW: f64 = 100.0;
@@ -91,10 +92,7 @@ impl SelfTraining<'_> {
             let taken = match self.mode {
                 _ if absent[class] => Vec::new(),
                 Mode::Proportional if own.is_empty() => Vec::new(),
-                Mode::Proportional => {
-                    let share = (self.settings.share * counts[class] as f64) as usize;
-                    look.surest(own, share.max(1))
-                }
+                Mode::Proportional => look.surest(own, part_of(self.settings.share, counts[class])),
                 _ => look.forced(class, own, self.forced()),
             };
             labels.resize(labels.len() + taken.len(), class);
