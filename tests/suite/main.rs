@@ -12,6 +12,7 @@ mod clip_adapter;
 mod commands;
 mod configurations;
 mod devices;
+mod domain;
 mod edges;
 mod extract;
 mod feature_file;

@@ -165,7 +165,7 @@ fn fine_tuning_starts_where_zero_shot_is() {
     run_in(folder.path(), "compare_finetuning", &arguments);
     let out = json(&folder.path().join("out.json"));
     let outcomes = out.as_array().unwrap();
-    assert_eq!(outcomes.len(), 6 * 2);
+    assert_eq!(outcomes.len(), 8 * 2);
     let of = |method: &str, style: &str| {
         outcomes.iter().find(|outcome| outcome["method"] == method && outcome["style"] == style).unwrap()
     };

@@ -13,7 +13,7 @@ use clip_adapter::{
     pretrain::Contrastive,
     tasks::retrieval::{ClipAdapterPair, DualSoftmax, LinearPair, Nnn, QbNorm},
     tasks::taste::Taste,
-    tasks::unlabelled::{Tda, TransClip},
+    tasks::unlabelled::{DomainAdapter, Tda, TransClip},
     train::Registry,
 };
 use serde_json::{Value, json};
@@ -171,6 +171,7 @@ fn others() -> BTreeMap<&'static str, Value> {
         ("DualSoftmax", json!(DualSoftmax::default())),
         ("LinearPair", json!(LinearPair::default())),
         ("Nnn", json!(Nnn::default())),
+        ("DomainAdapter", json!(DomainAdapter::default())),
         ("Preprocess", preprocess()),
         ("ProLip", json!(ProLip::default())),
         ("QbNorm", json!(QbNorm::default())),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use image::ImageFormat;
 
-use super::{ImageSource, identity_of_files, read, readable};
+use super::{ImageList, ImageSource, identity_of_files, read, readable};
 use crate::error::{Error, Result};
 
 /// Endings of the files that are taken for images; what they are is then decided by their content.
@@ -194,6 +194,31 @@ impl ImageSource for ImageFolder {
 
     fn identity(&self) -> Result<String> {
         identity_of_files(&self.files)
+    }
+}
+
+impl ImageList {
+    /// All images in a folder and in the folders within it, sorted by path, whatever these are called.
+    ///
+    /// # Errors
+    /// [`Error::Read`] if a folder cannot be listed; [`Error::Data`] if there is no image.
+    ///
+    /// # Examples
+    /// ```
+    /// use clip_adapter::input::ImageList;
+    ///
+    /// let icons = ImageList::open("examples/pocket/images/icon-line")?;
+    /// assert!(icons.files().len() > 100);
+    /// # Ok::<(), clip_adapter::Error>(())
+    /// ```
+    pub fn open(root: impl AsRef<Path>) -> Result<Self> {
+        let root = root.as_ref();
+        let mut all = Class { name: readable(root), path: root.to_owned(), ..Class::default() };
+        all.fill(root)?;
+        match all.images.is_empty() {
+            true => Err(Error::data(readable(root), "an image", without_image(&[all]))),
+            false => Ok(Self::new(all.images)),
+        }
     }
 }
 
