@@ -81,7 +81,8 @@ fn hubs_are_counted() {
     let report = retrieval::evaluate(&file.pairs().clone().into_test_pairs()).unwrap();
     assert_eq!(format!("{:.1} {:.1}", report.text_to_image.r1, report.image_to_text.r1), "50.6 55.2");
     let hubness = report.text_to_image.hubness;
-    assert_eq!((hubness.hubs, hubness.never, format!("{:.1}", hubness.skew).as_str()), (15, 185, "4.0"));
+    // As NumPy counts in 64 bits, with unit rows.
+    assert_eq!((hubness.hubs, hubness.never, format!("{:.1}", hubness.skew).as_str()), (16, 184, "4.0"));
 }
 
 #[test]
@@ -112,25 +113,26 @@ fn the_linear_adapter_is_the_reference() {
 fn the_guard_keeps_what_zero_shot_has() {
     let Some(file) = coco("the_guard_keeps_what_zero_shot_has") else { return };
     let zero_shot = mean(&file, |_, test| retrieval::evaluate(test).unwrap());
-    let few = |train: &Pairs| train.select(&(0..64).collect::<Vec<_>>());
-    let fit = |method: &dyn Fn(&Pairs) -> FittedPair, nnn: bool| {
-        mean(&file, |train, test| {
-            let train = few(train);
-            let model = method(&train);
-            let test = retrieval::adapted_test(&model, test).unwrap();
-            match nnn {
-                false => retrieval::evaluate(&test).unwrap(),
-                true => Nnn::default().evaluate(&retrieval::adapted(&model, &train).unwrap(), &test).unwrap(),
-            }
-        })
-    };
-    let linear = |train: &Pairs| LinearPair::default().fit(train, &Device::flex()).unwrap();
-    let bottleneck = |train: &Pairs| ClipAdapterPair::default().fit(train, &Device::flex()).unwrap();
-    for (what, found) in [
-        ("linear", fit(&linear, false)),
-        ("linear + nnn", fit(&linear, true)),
-        ("clip-adapter", fit(&bottleneck, false)),
-    ] {
+    let mut sums = [[0.0; 2]; 3];
+    for seed in SEEDS {
+        let (train, test) = file.split(seed).unwrap();
+        let train = train.select(&(0..64).collect::<Vec<_>>());
+        let linear = LinearPair::default().fit(&train, &Device::flex()).unwrap();
+        let bottleneck = ClipAdapterPair::default().fit(&train, &Device::flex()).unwrap();
+        let adapted = retrieval::adapted_test(&linear, &test).unwrap();
+        let bank = retrieval::adapted(&linear, &train).unwrap();
+        let reports = [
+            retrieval::evaluate(&adapted).unwrap(),
+            Nnn::default().evaluate(&bank, &adapted).unwrap(),
+            retrieval::evaluate(&retrieval::adapted_test(&bottleneck, &test).unwrap()).unwrap(),
+        ];
+        println!("split {seed}: linear {:?}, bottleneck {:?}", linear.held_out(), bottleneck.held_out());
+        for (sum, report) in sums.iter_mut().zip(reports) {
+            sum[0] += report.text_to_image.r1 / 3.0;
+            sum[1] += report.image_to_text.r1 / 3.0;
+        }
+    }
+    for (what, found) in ["linear", "linear + nnn", "clip-adapter"].into_iter().zip(sums) {
         println!("{what}, 64 pairs: {:.2} / {:.2}", found[0], found[1]);
         assert!(found[0] >= zero_shot[0] - 0.5 && found[1] >= zero_shot[1] - 0.5, "{what}: {found:?}");
     }
