@@ -8,7 +8,6 @@ use std::{
 use clip_adapter::{SsText, model::Saved, prelude::*, tasks};
 
 use super::{failure_in, feature_file, json, run_in, text};
-use crate::shared::is_left_out;
 
 /// A file or folder beside the pocket model.
 fn pocket(part: &str) -> PathBuf {
@@ -74,9 +73,6 @@ fn it_adapts_a_feature_file_and_says_how() {
 
 #[test]
 fn it_adapts_a_folder() {
-    if is_left_out("it_adapts_a_folder", "most pictures") {
-        return;
-    }
     let folder = tempfile::tempdir().unwrap();
     let backbone = text(pocket("model"));
     let (clip, photos) =
