@@ -67,7 +67,7 @@
 //! - `hub`: checkpoints by `org/name` from the Hugging Face hub.
 //! - `ann`: [`tasks::search`] by a graph, for more than a million images; pure Rust, some thirty crates more.
 //! - `parquet`: an index of images as a Parquet file; pure Rust, six crates more.
-//! - `server`: what the example `serve` is built with; no part of the library.
+//! - `server`: what the examples `serve` and `search` are built with; no part of the library.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![warn(missing_debug_implementations, missing_docs, unnameable_types)]

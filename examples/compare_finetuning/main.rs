@@ -12,6 +12,7 @@
 #[path = "../cli/mod.rs"]
 mod cli;
 
+mod domain;
 mod finetuning;
 mod style;
 mod table;
@@ -153,6 +154,7 @@ impl Comparison<'_> {
         let styles = [&self.home].into_iter().chain(&self.others);
         let tests = styles.map(|style| style.test(&self.home, &drawn)).collect::<Result<Vec<_>>>()?;
         let mut outcomes = self.adapters(shots, seed, &tests)?;
+        outcomes.extend(self.domain_adapters(shots, seed, &tests)?);
 
         let (files, labels) = self.home.select(&self.home.features.shot_rows(shots, seed)?);
         let start = Instant::now();

@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use clip_adapter::{ClipBackbone, FeatureSet, Result, TestSet};
+use clip_adapter::{ClipBackbone, FeatureSet, Result, TestSet, features::Embeddings};
 
 use crate::cli::folders;
 
@@ -24,6 +24,8 @@ pub struct Test<'a> {
     pub files: Vec<PathBuf>,
     pub labels: Vec<usize>,
     pub features: TestSet,
+    /// The same images without labels, which a classifier may be moved to.
+    pub unlabelled: Embeddings,
 }
 
 impl Style {
@@ -52,7 +54,9 @@ impl Style {
         let rows: Vec<usize> =
             (0..self.features.len()).filter(|&row| !seen.contains(&self.shown(row))).collect();
         let (files, labels) = self.select(&rows);
-        Ok(Test { style: &self.name, files, labels, features: self.features.select(&rows).into_test_set() })
+        let features = self.features.select(&rows);
+        let unlabelled = features.embeddings().clone();
+        Ok(Test { style: &self.name, files, labels, features: features.into_test_set(), unlabelled })
     }
 
     fn shown(&self, row: usize) -> (usize, String) {

@@ -140,6 +140,12 @@ impl FeatureSet {
         }
     }
 
+    /// The same labels with other embeddings, one for each.
+    pub(crate) fn with_embeddings(&self, embeddings: Embeddings) -> Result<Self> {
+        let set = Self::with_shared_names(embeddings, self.labels.clone(), self.class_names.clone())?;
+        Ok(Self { balanced: self.balanced, ..set })
+    }
+
     /// The same images without the classes that have none, and the names of these.
     ///
     /// # Examples

@@ -8,7 +8,10 @@
 //! | [`architecture`] | which room holds what, what it may import, which trait has which role |
 //! | [`methods`] | what each method gains, how that was measured, how one is added to this crate |
 //! | [`retrieval`] | how images are found by texts, what a few pairs add, and what they gain |
+//! | [`teaching`] | how captions and thumbs teach a search your words, and the page for it |
+//! | [`domains`] | how a classifier moves to images that nobody labelled |
 //! | [`backbones`] | which CLIPs can be loaded, and what they were held against |
+//! | [`pictures`] | what becomes of a picture, and where that is not what Pillow makes of it |
 //! | [`devices`] | what it runs on, and how each device was tested |
 //! | [`search`] | how to find images by a sentence or an image, and keep an index of a folder |
 //! | [`speed`] | how fast it is beside PyTorch |
@@ -34,8 +37,17 @@ pub mod methods {}
 #[doc = include_str!("retrieval.md")]
 pub mod retrieval {}
 
+#[doc = include_str!("teaching.md")]
+pub mod teaching {}
+
+#[doc = include_str!("domains.md")]
+pub mod domains {}
+
 #[doc = include_str!("backbones.md")]
 pub mod backbones {}
+
+#[doc = include_str!("pictures.md")]
+pub mod pictures {}
 
 #[doc = include_str!("devices.md")]
 pub mod devices {}

@@ -21,6 +21,13 @@ pub struct FittedZeroShot {
     device: Device,
 }
 
+impl FittedZeroShot {
+    /// CLIP's own classifier, which needs no images, on a plain device.
+    pub fn new(classes: &TextClassifier, device: &Device) -> Self {
+        Self { classes: classes.clone(), device: device.clone().without_autodiff() }
+    }
+}
+
 impl Settings for ZeroShot {
     const NAME: &'static str = "zero-shot";
 }
@@ -35,7 +42,7 @@ impl Method for ZeroShot {
         run: &mut Run<'_>,
     ) -> Result<FittedZeroShot> {
         support.check(classes)?;
-        Ok(FittedZeroShot { classes: classes.clone(), device: run.device().clone() })
+        Ok(FittedZeroShot::new(classes, run.device()))
     }
 }
 

@@ -3,6 +3,7 @@
 mod predictor;
 pub mod retrieval;
 pub mod search;
+pub mod taste;
 pub mod unlabelled;
 
 pub use predictor::Predictor;
@@ -18,7 +19,10 @@ use crate::train::Registry;
 
 /// What [`Registry::builtin`] knows, and what the tasks save.
 pub fn registry() -> Registry {
-    Registry::builtin().with_model::<unlabelled::FittedTransClip>()
+    Registry::builtin()
+        .with_model::<unlabelled::FittedTransClip>()
+        .with_model::<unlabelled::FittedDomainAdapter>()
+        .with_model::<unlabelled::FittedDistributionNormalisation>()
 }
 
 /// Opens a file of whatever this crate saves, for features that `expected` names.

@@ -13,9 +13,10 @@ use clip_adapter::{
 };
 use safetensors::SafeTensors;
 
-use crate::shared::{folder, is_left_out};
+use crate::shared::folder;
 
-const GOLDEN: [&str; 5] = ["hf_gelu_patch14", "hf_sharded", "hf_336", "openclip_vit", "openclip_resnet"];
+/// The golden models.
+pub const GOLDEN: [&str; 5] = ["hf_gelu_patch14", "hf_sharded", "hf_336", "openclip_vit", "openclip_resnet"];
 
 pub fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
@@ -28,15 +29,6 @@ pub fn copy_golden(model: &str, folder: &Path) {
         let path = entry.unwrap().path();
         fs::copy(&path, folder.join(path.file_name().unwrap())).unwrap();
     }
-}
-
-/// The golden models, without those whose outputs are left out where the package is tested.
-pub fn golden_models(test: &str) -> Vec<&'static str> {
-    let left_out = is_left_out(test, "three golden models");
-    GOLDEN
-        .into_iter()
-        .filter(|name| !left_out || golden(name).join("expected.safetensors").exists())
-        .collect()
 }
 
 /// A golden model with its inputs and outputs.
@@ -95,7 +87,7 @@ impl Case {
 
 fn cases(test: &str) -> Vec<Case> {
     let mut cases: Vec<Case> =
-        golden_models(test).iter().map(|name| Case::open(&golden(name), &golden("images"))).collect();
+        GOLDEN.iter().map(|name| Case::open(&golden(name), &golden("images"))).collect();
     if let Some(shared) = folder(test) {
         let legacy = shared.join("fixtures/vit-legacy");
         cases.push(Case::open(&legacy, &legacy.join("images")));

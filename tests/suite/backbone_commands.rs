@@ -5,7 +5,7 @@ use std::fs;
 use safetensors::{Dtype, SafeTensors};
 
 use crate::{
-    backbone::{golden, golden_models},
+    backbone::{GOLDEN, golden},
     commands::{json, run},
 };
 
@@ -98,7 +98,7 @@ fn zero_shot_prints_the_likeliest_classes() {
 
 #[test]
 fn verify_backbone_trusts_a_sound_checkpoint_and_no_other() {
-    let models = golden_models("verify_backbone_trusts_a_sound_checkpoint_and_no_other");
+    let models = GOLDEN;
     for model in models.into_iter().filter(|name| *name != "hf_336") {
         let arguments = |backbone: &str| {
             let expected = text(golden(model).join("expected.safetensors"));

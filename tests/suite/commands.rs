@@ -1,5 +1,6 @@
 //! The examples as commands: what they print, and how they fail.
 
+mod adapt;
 mod benchmark;
 
 use std::{

@@ -10,10 +10,7 @@ use std::{
 use base64::prelude::{BASE64_STANDARD, Engine};
 use clip_adapter::input::ImageFolder;
 
-use crate::{
-    commands::{failure_in, json, run_in, text},
-    shared::is_left_out,
-};
+use crate::commands::{failure_in, json, run_in, text};
 
 /// Two styles of the same things, and their classes.
 const EMOJI: ([&str; 2], usize) = (["fluent-3d", "fluent-line"], 22);
@@ -34,9 +31,6 @@ fn size(folder: &Path) -> u64 {
 
 #[test]
 fn the_pictures_are_small_and_the_same_in_every_style() {
-    if is_left_out("the_pictures_are_small_and_the_same_in_every_style", "most pictures") {
-        return;
-    }
     assert!(size(&pocket("images")) <= 3_000_000);
     assert!(size(&pocket("model")) <= 6_000_000);
     for (styles, classes) in [EMOJI, ICONS] {
@@ -62,9 +56,6 @@ fn the_pictures_are_small_and_the_same_in_every_style() {
 /// Everything that the first command promises, from one run of it.
 #[test]
 fn quickstart_gains_ten_points_and_shows_them() {
-    if is_left_out("quickstart_gains_ten_points_and_shows_them", "most pictures") {
-        return;
-    }
     let folder = tempfile::tempdir().unwrap();
     let start = Instant::now();
     let printed = run_in(
@@ -129,9 +120,6 @@ fn check_page(page: &str, corrected: usize) {
 
 #[test]
 fn quickstart_is_repeatable_and_takes_other_images() {
-    if is_left_out("quickstart_is_repeatable_and_takes_other_images", "most pictures") {
-        return;
-    }
     let folder = tempfile::tempdir().unwrap();
     let (model, prompts, emoji) =
         (text(pocket("model")), text(pocket("prompts.txt")), text(images("fluent-3d")));
@@ -155,9 +143,6 @@ fn quickstart_is_repeatable_and_takes_other_images() {
 /// the same cosines.
 #[test]
 fn fine_tuning_starts_where_zero_shot_is() {
-    if is_left_out("fine_tuning_starts_where_zero_shot_is", "most pictures") {
-        return;
-    }
     let folder = tempfile::tempdir().unwrap();
     let (line, deep) = (text(images("fluent-line")), text(images("fluent-3d")));
     let mut arguments = vec!["--images", &line, "--others", &deep, "--shots", "1", "--seeds", "1"];
@@ -165,7 +150,7 @@ fn fine_tuning_starts_where_zero_shot_is() {
     run_in(folder.path(), "compare_finetuning", &arguments);
     let out = json(&folder.path().join("out.json"));
     let outcomes = out.as_array().unwrap();
-    assert_eq!(outcomes.len(), 6 * 2);
+    assert_eq!(outcomes.len(), 8 * 2);
     let of = |method: &str, style: &str| {
         outcomes.iter().find(|outcome| outcome["method"] == method && outcome["style"] == style).unwrap()
     };
@@ -188,9 +173,6 @@ fn fine_tuning_starts_where_zero_shot_is() {
 
 #[test]
 fn mistakes_end_in_one_sentence() {
-    if is_left_out("pocket::mistakes_end_in_one_sentence", "most pictures") {
-        return;
-    }
     let folder = tempfile::tempdir().unwrap();
     for (name, arguments, sentence) in [
         ("quickstart", vec!["--images", "absent"], "cannot read absent"),

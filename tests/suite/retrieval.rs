@@ -19,7 +19,7 @@ use clip_adapter::{
 use safetensors::{Dtype, tensor::TensorView};
 
 use crate::commands::{failure_in, json, run_in, text};
-use crate::shared::{folder, is_left_out};
+use crate::shared::folder;
 
 const SEEDS: [u64; 3] = [1, 2, 3];
 
@@ -401,9 +401,6 @@ fn the_command_prints_both_directions_and_what_is_transductive() {
 /// An adapter of texts alone leaves an index of pictures as it is.
 #[test]
 fn the_command_asks_an_index_with_adapted_words() {
-    if is_left_out("the_command_asks_an_index_with_adapted_words", "pictures of emoji") {
-        return;
-    }
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let of_crate =

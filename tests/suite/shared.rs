@@ -14,16 +14,6 @@ fn say_skipped(test: &str, why: &str) {
     let _ = std::io::stderr().write_all(format!("SKIPPED {test}: {why}\n").as_bytes());
 }
 
-/// Whether the package on crates.io is tested, which has no room for all pictures and golden models: with such a line.
-/// In the repository a file that is missing fails.
-pub fn is_left_out(test: &str, what: &str) -> bool {
-    let packaged = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml.orig").exists();
-    if packaged {
-        say_skipped(test, &format!("{what}: in the repository, and not in the package"));
-    }
-    packaged
-}
-
 /// The folder of real features, or `None` with such a line.
 pub fn folder(test: &str) -> Option<PathBuf> {
     let folder = env::var_os("CLIP_ADAPTER_SHARED")

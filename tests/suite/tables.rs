@@ -12,7 +12,8 @@ use clip_adapter::{
     input::{Augment, Preprocess},
     pretrain::Contrastive,
     tasks::retrieval::{ClipAdapterPair, DualSoftmax, LinearPair, Nnn, QbNorm},
-    tasks::unlabelled::{Tda, TransClip},
+    tasks::taste::Taste,
+    tasks::unlabelled::{DomainAdapter, Tda, TransClip},
     train::Registry,
 };
 use serde_json::{Value, json};
@@ -170,10 +171,12 @@ fn others() -> BTreeMap<&'static str, Value> {
         ("DualSoftmax", json!(DualSoftmax::default())),
         ("LinearPair", json!(LinearPair::default())),
         ("Nnn", json!(Nnn::default())),
+        ("DomainAdapter", json!(DomainAdapter::default())),
         ("Preprocess", preprocess()),
         ("ProLip", json!(ProLip::default())),
         ("QbNorm", json!(QbNorm::default())),
         ("ResidualFusionConfig", json!(ResidualFusionConfig::new())),
+        ("Taste", json!(Taste::default())),
         ("Tda", json!(Tda::default())),
         ("TransClip", json!(TransClip::default())),
     ])

@@ -1,7 +1,11 @@
 //! From the bytes of a file to RGB, as Pillow makes it.
 
+mod gif;
+mod ink;
 mod jpeg;
 pub(in crate::input) mod limits;
+mod png;
+mod tiff;
 
 use std::fs::File;
 use std::io::{Cursor, Read};
@@ -17,10 +21,10 @@ use crate::error::{Error, Result};
 
 /// Decodes the bytes of an image, which errors call `name`: an upload, a member of an archive, a frame.
 ///
-/// JPEG, PNG, WebP, GIF (its first frame), BMP and TIFF, recognised by their content. Grey, palette, alpha and 16-bit
-/// images become RGB as Pillow's `convert("RGB")` makes them: alpha is dropped; of 16 bits the upper 8 are kept, but
-/// grey of 16 bits is clipped at 255, which leaves a picture of the full range nearly white. EXIF orientation is not
-/// applied, as the reference does not; that of a TIFF always is.
+/// JPEG, PNG, WebP, GIF (its first frame), BMP and TIFF, recognised by their content. What becomes RGB is what Pillow's
+/// `convert("RGB")` gives: alpha is dropped; of 16 bits the upper 8 are kept, but grey of 16 bits is clipped at 255, which
+/// leaves a picture of the full range nearly white. EXIF orientation is not applied, as the reference does not; that of
+/// a TIFF always is. The guide's page [`pictures`](crate::guide::pictures) has the rest, and the exceptions.
 ///
 /// # Errors
 /// [`Error::Image`] if they are not an image of these formats, are damaged, or it is larger than 32,768 pixels a side
@@ -78,30 +82,45 @@ fn decode_any(bytes: &[u8], name: &Path) -> Result<(DynamicImage, Orientation)> 
         return Err(Error::image(name, found));
     }
     if let Some((image, orientation)) = jpeg::decode(bytes, name)? {
-        return Ok((DynamicImage::ImageRgb8(image), orientation));
+        return Ok((image.into(), orientation));
     }
+    let upright = match tiff::decode(bytes, name)? {
+        Some(image) => Some(image),
+        None => gif::decode(bytes, name)?,
+    };
+    match upright {
+        Some(image) => Ok((image.into(), Orientation::NoTransforms)),
+        None => decode_plain(&png::closed(bytes), name),
+    }
+}
+
+/// PNG, WebP and BMP, of which the general reader makes what Pillow does.
+fn decode_plain(bytes: &[u8], name: &Path) -> Result<(DynamicImage, Orientation)> {
     let failed = |error: ImageError| Error::image(name, error);
     let mut reader = ImageReader::new(Cursor::new(bytes))
         .with_guessed_format()
         .map_err(|source| Error::read(name, source))?;
+    if reader.format() == Some(ImageFormat::WebP) && is_short_riff(bytes) {
+        return Err(Error::image(name, "a WebP that is cut off"));
+    }
     let mut limits = Limits::default();
     limits.max_image_width = Some(MAX_SIDE);
     limits.max_image_height = Some(MAX_SIDE);
     limits.max_alloc = Some(MAX_BYTES);
     reader.limits(limits.clone());
-    let turned = reader.format() == Some(ImageFormat::Tiff); // Pillow turns every TIFF as it is opened
     let mut decoder = reader.into_decoder().map_err(failed)?;
     limits.reserve(decoder.total_bytes()).map_err(failed)?;
     let orientation = decoder.orientation().map_err(failed)?;
-    let mut image = DynamicImage::from_decoder(decoder).map_err(failed)?;
-    if image.width() == 0 || image.height() == 0 {
-        return Err(Error::image(name, format!("{} x {} pixels", image.width(), image.height())));
-    }
-    if turned {
-        image.apply_orientation(orientation);
-        return Ok((image, Orientation::NoTransforms));
-    }
+    let image = DynamicImage::from_decoder(decoder).map_err(failed)?;
+    limits::check(image.width(), image.height(), name)?;
     Ok((image, orientation))
+}
+
+/// Whether a RIFF file has fewer bytes than it says.
+fn is_short_riff(bytes: &[u8]) -> bool {
+    let length =
+        bytes.get(4..8).map_or(0, |length| u32::from_le_bytes([length[0], length[1], length[2], length[3]]));
+    (bytes.len() as u64) < 8 + u64::from(length)
 }
 
 /// PIL's `convert("RGB")`.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use image::ImageFormat;
 
-use super::{ImageSource, identity_of_files, read, readable};
+use super::{ImageList, ImageSource, identity_of_files, read, readable};
 use crate::error::{Error, Result};
 
 /// Endings of the files that are taken for images; what they are is then decided by their content.
@@ -197,6 +197,31 @@ impl ImageSource for ImageFolder {
     }
 }
 
+impl ImageList {
+    /// All images in a folder and in the folders within it, sorted by path, whatever these are called.
+    ///
+    /// # Errors
+    /// [`Error::Read`] if a folder cannot be listed; [`Error::Data`] if there is no image.
+    ///
+    /// # Examples
+    /// ```
+    /// use clip_adapter::input::ImageList;
+    ///
+    /// let icons = ImageList::open("examples/pocket/images/icon-line")?;
+    /// assert!(icons.files().len() > 100);
+    /// # Ok::<(), clip_adapter::Error>(())
+    /// ```
+    pub fn open(root: impl AsRef<Path>) -> Result<Self> {
+        let root = root.as_ref();
+        let mut all = Class { name: readable(root), path: root.to_owned(), ..Class::default() };
+        all.fill(root)?;
+        match all.images.is_empty() {
+            true => Err(Error::data(readable(root), "an image", without_image(&[all]))),
+            false => Ok(Self::new(all.images)),
+        }
+    }
+}
+
 /// A sub-folder, and what it holds.
 #[derive(Debug, Default)]
 struct Class {
@@ -246,9 +271,7 @@ impl Class {
 
 /// All images in a folder and its sub-folders.
 pub(super) fn images_in(root: &Path) -> Result<Vec<PathBuf>> {
-    let mut all = Class::default();
-    all.fill(root)?;
-    Ok(all.images)
+    Ok(files_below(root)?.0)
 }
 
 fn are_splits(classes: &[Class]) -> bool {
@@ -273,6 +296,24 @@ fn without_image(empty: &[Class]) -> String {
         names.push(format!("{more} more"));
     }
     format!("none in {}", names.join(", "))
+}
+
+/// Every image in a folder and those below it, in order of their paths, and every file that is none.
+pub(in crate::input) fn files_below(root: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>)> {
+    let (mut images, mut others, mut folders) = (Vec::new(), Vec::new(), vec![root.to_owned()]);
+    while let Some(folder) = folders.pop() {
+        for path in visible(&folder)? {
+            match path.is_dir() {
+                true if leads_back(&path, &folder) => {}
+                true => folders.push(path),
+                false if is_image(&path) => images.push(path),
+                false => others.push(path),
+            }
+        }
+    }
+    images.sort();
+    others.sort();
+    Ok((images, others))
 }
 
 /// What a folder holds for a person to see, sorted.

@@ -5,10 +5,10 @@ use crate::features::{Embeddings, FeatureSet, TextClassifier};
 use crate::numerics::cholesky;
 
 /// Shots closer to the means of their classes than this, squared and on average, are no evidence of a spread.
-const NO_SPREAD: f64 = 1e-12;
+pub(super) const NO_SPREAD: f64 = 1e-12;
 
 /// A classifier `f w^T + b`.
-pub(super) struct Gaussians {
+pub(crate) struct Gaussians {
     pub weights: Mat<f64>, // [dim, classes]
     pub bias: Vec<f64>,
 }
@@ -54,17 +54,23 @@ impl Prior {
 }
 
 impl Gaussians {
-    pub fn estimate(set: &FeatureSet, prior: &Prior) -> Result<Self> {
+    pub(super) fn estimate(set: &FeatureSet, prior: &Prior) -> Result<Self> {
         let images = set.embeddings().unit_rows(); // [shots, dim]
         let mut means = class_means(&images, set); // [dim, classes]
         let centred = centred(&images, &means, set);
         prior.shift(&mut means, &set.class_counts());
+        let scatter = trace(&centred).map(|trace| (centred.transpose() * &centred, trace));
+        Self::of(&means, scatter, prior.scale())
+    }
+
+    /// From the means of the classes, `[dim, classes]`, and `(N - 1) S` with the trace of `S`; where there is no spread,
+    /// `P` is the identity times `otherwise`.
+    pub(super) fn of(means: &Mat<f64>, scatter: Option<(Mat<f64>, f64)>, otherwise: f64) -> Result<Self> {
         let (dim, classes) = (means.nrows(), means.ncols());
         let scaled = |scale: f64| Mat::from_fn(dim, classes, |column, class| scale * means[(column, class)]);
-        let weights = match trace(&centred) {
-            None => scaled(prior.scale()),
-            Some(trace) => {
-                let mut inner = centred.transpose() * &centred; // (N - 1) S, [dim, dim]
+        let weights = match scatter {
+            None => scaled(otherwise),
+            Some((mut inner, trace)) => {
                 for column in 0..dim {
                     inner[(column, column)] += trace;
                 }

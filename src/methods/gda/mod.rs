@@ -1,10 +1,14 @@
 mod gaussians;
 mod held_out;
+mod moments;
+
+pub(crate) use gaussians::Gaussians;
+pub(crate) use moments::Moments;
 
 use faer::Mat;
 use serde::{Deserialize, Serialize};
 
-use self::gaussians::{Gaussians, Prior};
+use self::gaussians::Prior;
 use self::held_out::HeldOut;
 use crate::choose::{Choice, Chosen, NearChoice, Proposal};
 use crate::error::{Error, Result};

@@ -13,6 +13,7 @@ use crate::features::{contrastive_logits, normalise, normalise_slope, norms};
 
 /// What the features of one side go through before they are scaled to unit length.
 #[derive(Module, Debug)]
+#[expect(clippy::large_enum_variant)] // there are two at most, and a module cannot be boxed
 pub(super) enum Side {
     /// `x M`, which starts at the identity.
     Linear(Linear),

@@ -2,9 +2,9 @@ use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Tensor, TensorData};
 use serde_json::Value;
 
-use super::TransClip;
 use super::mixture::Mixture;
 use super::trans_clip::SOFTNESS;
+use super::{Balance, TransClip};
 use crate::error::Result;
 use crate::features::{TextClassifier, normalise};
 use crate::fingerprint::Fingerprint;
@@ -17,13 +17,19 @@ const INNER: &str = "inner";
 #[derive(Debug)]
 pub struct FittedTransClip {
     settings: TransClip,
+    balance: Option<Balance>,
     inner: Box<dyn Classifier>,
     weight: Tensor<2>, // [classes, dim]
     bias: Tensor<2>,   // [1, classes]
 }
 
 impl FittedTransClip {
-    pub(super) fn new(settings: TransClip, inner: Box<dyn Classifier>, mixture: &Mixture) -> Result<Self> {
+    pub(super) fn new(
+        settings: TransClip,
+        inner: Box<dyn Classifier>,
+        mixture: &Mixture,
+        balance: Balance,
+    ) -> Result<Self> {
         let device = inner.device().clone();
         let (weight, offsets) = mixture.linear();
         let (classes, dim) = (weight.nrows(), weight.ncols());
@@ -33,7 +39,12 @@ impl FittedTransClip {
         let weight = Tensor::from_data(TensorData::new::<f32, _>(values, [classes, dim]), &device);
         let offsets: Vec<f32> = offsets.into_iter().map(|offset| -soft(offset)).collect();
         let bias = Tensor::from_data(TensorData::new(offsets, [1, classes]), &device);
-        Ok(Self { settings, inner, weight, bias })
+        Ok(Self { settings, balance: Some(balance), inner, weight, bias })
+    }
+
+    /// The balance of the images it was fitted to, by the model it started from; none of a file of an earlier version.
+    pub fn balance(&self) -> Option<Balance> {
+        self.balance
     }
 
     /// The settings it was fitted with.
@@ -66,7 +77,7 @@ impl Model for FittedTransClip {
 
     fn write(&self, into: &mut Section<'_, '_>) -> Result<()> {
         into.classes(self.classes());
-        into.settings(&self.settings, &());
+        into.settings(&self.settings, &self.balance);
         into.tensor("mixture.weight", &self.weight)?;
         into.tensor("mixture.bias", &self.bias)?;
         into.model(INNER, &*self.inner)
@@ -91,7 +102,7 @@ impl Classifier for FittedTransClip {
     fn to_device(&self, device: &Device) -> Result<Box<dyn Classifier>> {
         let inner = self.inner.to_device(device)?;
         let [weight, bias] = [&self.weight, &self.bias].map(|part| part.clone().to_device(inner.device()));
-        Ok(Box::new(Self { settings: self.settings, inner, weight, bias }))
+        Ok(Box::new(Self { settings: self.settings, balance: self.balance, inner, weight, bias }))
     }
 }
 
@@ -105,6 +116,6 @@ impl Open for FittedTransClip {
         let classes = inner.classes().class_names().len();
         let weight = saved.tensor("mixture.weight", [Some(classes), Some(inner.dim())], opening.device())?;
         let bias = saved.tensor("mixture.bias", [Some(1), Some(classes)], opening.device())?;
-        Ok(Self { settings, inner, weight, bias })
+        Ok(Self { settings, balance: saved.json("found")?, inner, weight, bias })
     }
 }

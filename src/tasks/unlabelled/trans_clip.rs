@@ -1,10 +1,10 @@
 use faer::Mat;
 use serde::{Deserialize, Serialize};
 
-use super::check_images;
 use super::fitted_trans_clip::FittedTransClip;
 use super::graph::{Edges, both_ways, nearest, nearest_others};
 use super::mixture::{Mixture, Sample};
+use super::{Balance, check_images};
 use crate::error::{Error, Result, not_negative};
 use crate::evaluate::Logits;
 use crate::features::{Embeddings, Support};
@@ -33,6 +33,11 @@ const PASSES: usize = 5;
 /// | `shot_weight` | 0.125 | 0 or more | what one shot weighs in the mixture, as a part of the images a class has on the mean |
 /// | `neighbours` | 3 | 0 or more | edges of each image and of each shot |
 /// | `iterations` | 10 | 0 or more | block updates |
+/// | `require_balance` | false | | refuses images whose [balance](Balance) says that classes are missing |
+///
+/// Every class takes its part of the images, also one of which there is none: where classes are missing or rare, this can
+/// fall far below the predictions it starts from. What is fitted knows by [`FittedTransClip::balance`] whether they seem to
+/// be, and `require_balance` makes that an error; for such images there is [`DomainAdapter`](super::DomainAdapter).
 ///
 /// With zero-shot logits and no shots this is the authors' method and setting. With shots they choose the
 /// weight `gamma = shot_weight K / 50` among 0.002 to 0.2 on validation images, start from the shots and set
@@ -66,11 +71,13 @@ pub struct TransClip {
     pub neighbours: usize,
     /// Block updates.
     pub iterations: usize,
+    /// Refuses images of which classes seem to be missing.
+    pub require_balance: bool,
 }
 
 impl Default for TransClip {
     fn default() -> Self {
-        Self { lambda: 1.0, shot_weight: 0.125, neighbours: 3, iterations: 10 }
+        Self { lambda: 1.0, shot_weight: 0.125, neighbours: 3, iterations: 10, require_balance: false }
     }
 }
 
@@ -96,7 +103,8 @@ impl TransClip {
     ///
     /// # Errors
     /// [`Error::Data`] if there is no image, not one row of logits an image, or the support has another number
-    /// of classes; [`Error::Dim`] if it has another width; [`Error::Setting`] for a setting out of range.
+    /// of classes, or `require_balance` is set and they are not balanced; [`Error::Dim`] if it has another width;
+    /// [`Error::Setting`] for a setting out of range.
     pub fn refine(&self, logits: &Logits, images: &Embeddings, support: Option<&Support>) -> Result<Logits> {
         Ok(self.solve(logits, images, support)?.0)
     }
@@ -133,8 +141,9 @@ impl TransClip {
         images: &Embeddings,
         support: Option<&Support>,
     ) -> Result<FittedTransClip> {
-        let (_, mixture) = self.solve(&model.score(images)?, images, support)?;
-        FittedTransClip::new(*self, model, &mixture)
+        let logits = model.score(images)?;
+        let (_, mixture) = self.solve(&logits, images, support)?;
+        FittedTransClip::new(*self, model, &mixture, Balance::of(&logits))
     }
 
     /// The logits, and the mixture at the end.
@@ -146,6 +155,9 @@ impl TransClip {
     ) -> Result<(Logits, Mixture)> {
         self.validate()?;
         check_images(logits, images)?;
+        if self.require_balance {
+            Balance::of(logits).require()?;
+        }
         let (classes, count) = (logits.classes(), logits.images());
         let log_y: Vec<f64> = logits.rows().flat_map(log_softmax).collect();
         let log_y = Mat::from_fn(classes, count, |class, image| log_y[image * classes + class]);

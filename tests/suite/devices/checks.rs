@@ -15,7 +15,7 @@ use clip_adapter::{
     train::Registry,
 };
 
-use crate::backbone::{golden, golden_models};
+use crate::backbone::{GOLDEN, golden};
 
 /// Takes what was compared, by how much it differs, and by how much it may.
 pub type Report<'a> = dyn FnMut(&str, f64, f64) + 'a;
@@ -69,7 +69,7 @@ fn encoded(model: &str, precision: Precision, device: &Device) -> Result<Encoded
 }
 
 fn towers(device: &Device, report: &mut Report<'_>) {
-    for model in golden_models("every_device_computes_what_flex_computes") {
+    for model in GOLDEN {
         let expected = encoded(model, Precision::F32, &Device::flex()).unwrap();
         for (precision, limit) in
             [(Precision::F32, FEATURES), (Precision::F16, 1e-2), (Precision::Bf16, 5e-2)]
