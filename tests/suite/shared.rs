@@ -1,11 +1,7 @@
 //! What not everyone has: real CLIP features, which are not part of the crate, in a folder named by
 //! `CLIP_ADAPTER_SHARED`, or `../shared`; and the larger files of the repository.
 
-use std::{
-    env,
-    io::Write,
-    path::{Path, PathBuf},
-};
+use std::{env, io::Write, path::PathBuf};
 
 use clip_adapter::FeatureFile;
 
