@@ -10,7 +10,12 @@
 
 mod cli;
 
-use std::{ops::ControlFlow, path::PathBuf, process::ExitCode, time::Instant};
+use std::{
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Instant,
+};
 
 use clap::Parser;
 use clip_adapter::{
@@ -56,10 +61,11 @@ struct Arguments {
     /// Leaves the rows on disk: slower, with memory for the paths only
     #[arg(long)]
     on_disk: bool,
-    /// Writes the rows as a .npy file for faiss and vector databases, and their paths beside it as .jsonl
-    #[arg(long, value_name = "FILE.npy")]
+    /// Writes the rows for faiss and vector databases: as .npy with their paths beside it as .jsonl or, in a build with
+    /// `parquet`, both as .parquet
+    #[arg(long, value_name = "FILE.npy|FILE.parquet")]
     export: Option<PathBuf>,
-    /// Exports in 16 bits, which is what the index holds
+    /// Exports a .npy file in 16 bits, which is what the index holds
     #[arg(long, requires = "export")]
     half: bool,
     /// Where to compute
@@ -76,8 +82,7 @@ fn main() -> ExitCode {
 }
 
 fn index(arguments: &Arguments) -> Result<()> {
-    let names = arguments.export.as_ref().map(|path| path.with_extension("jsonl"));
-    let outs = [Some(&arguments.out), arguments.export.as_ref(), names.as_ref(), arguments.json.as_ref()];
+    let outs = [Some(&arguments.out), arguments.export.as_ref(), arguments.json.as_ref()];
     cli::folders::check_for(&outs)?;
     let clip = match &arguments.backbone {
         Some(folder) => Some(ClipBackbone::from_pretrained(folder, &arguments.device.open()?)?),
@@ -89,10 +94,8 @@ fn index(arguments: &Arguments) -> Result<()> {
     if let (Some(query), Some(clip)) = (&arguments.query, &clip) {
         found = search(arguments, &index, clip, query)?;
     }
-    if let (Some(path), Some(names)) = (&arguments.export, &names) {
-        index.rows().write_npy(path, if arguments.half { NpyType::F16 } else { NpyType::F32 })?;
-        index.write_names(names)?;
-        println!("wrote {} and {}", path.display(), names.display());
+    if let Some(path) = &arguments.export {
+        export(&index, path, arguments.half)?;
     }
     match &arguments.json {
         Some(path) => cli::files::write_json(
@@ -139,6 +142,39 @@ fn open(arguments: &Arguments, clip: Option<&ClipBackbone>) -> Result<(PhotoInde
     }
 }
 
+/// Writes the rows as the file's ending says.
+fn export(index: &PhotoIndex, path: &Path, half: bool) -> Result<()> {
+    match path.extension().and_then(|ending| ending.to_str()) {
+        Some("npy") => {
+            let names = path.with_extension("jsonl");
+            index.rows().write_npy(path, if half { NpyType::F16 } else { NpyType::F32 })?;
+            index.write_names(&names)?;
+            println!("wrote {} and {}", path.display(), names.display());
+            return Ok(());
+        }
+        #[cfg(feature = "parquet")]
+        Some("parquet") if !half => index.write_parquet(path)?,
+        #[cfg(not(feature = "parquet"))]
+        Some("parquet") if !half => {
+            return Err(Error::unsupported(
+                "export",
+                ".npy",
+                ".parquet, which needs the crate feature `parquet`",
+            ));
+        }
+        _ => {
+            let expected = if half { ".npy" } else { ".npy or .parquet" };
+            return Err(Error::data(
+                path.display().to_string(),
+                format!("a name that ends in {expected}"),
+                "another",
+            ));
+        }
+    }
+    println!("wrote {}", path.display());
+    Ok(())
+}
+
 /// What an update found.
 fn tell(changes: &Changes) {
     let Changes { added, changed, removed, renamed, unchanged, encoded, left_out, .. } = changes;
@@ -159,7 +195,7 @@ fn tell(changes: &Changes) {
 /// Prints the best, and gives them as JSON.
 fn search(arguments: &Arguments, index: &PhotoIndex, clip: &ClipBackbone, query: &str) -> Result<Value> {
     let start = Instant::now();
-    let is_image = std::path::Path::new(query).is_file();
+    let is_image = Path::new(query).is_file();
     let found: Vec<Found> = match &arguments.text {
         Some(text) if is_image => {
             index.search_composed(clip, query, text, arguments.weight, arguments.top)?

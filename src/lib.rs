@@ -31,16 +31,16 @@
 //! | [`device`] | [`DeviceSpec`]: CPUs and GPUs by name |
 //! | [`archive`] | files that are whole or not there |
 //! | [`input`] | decoding and preprocessing, sources of images, the tokenizer, [`Prompts`] |
-//! | [`features`] | embeddings with labels, the text classifier, few-shot draws, the feature file |
+//! | [`features`] | embeddings with labels, the text classifier, few-shot draws, pairs, the files of these |
 //! | [`backbone`] | [`ClipBackbone`]: the frozen towers, read from public checkpoint layouts |
 //! | [`extract`] | from images to features: threads, stores, parts of a cluster's job |
 //! | [`adapter`] | [`Adapter`] and [`ResidualFusion`], Burn modules that compose with any other |
-//! | [`evaluate`] | accuracy, F1, calibration, conformal sets, the protocol, the report |
+//! | [`evaluate`] | accuracy, F1, calibration, conformal sets, retrieval, the protocol, the report |
 //! | [`model`] | what everything fitted is: [`Classifier`], how it is saved, opened and moved |
 //! | [`train`] | what a [`Method`] is, the registry, one loop for all that trains |
 //! | [`methods`] | one file a method: [`AutoAdapter`], [`ClipAdapter`], [`TipAdapter`] and others |
 //! | [`pretrain`] | what is learned before the few examples come: a CLIP of one's own |
-//! | [`tasks`] | the same parts put to other uses: [`tasks::Predictor`], unlabelled images |
+//! | [`tasks`] | the same parts put to other uses: [`tasks::Predictor`], unlabelled images, retrieval |
 //! | [`guide`] | the long form, one page a subject |
 //!
 //! [`prelude`] has the names that most programs need. `burn` and `image` are re-exported, in the
@@ -55,7 +55,7 @@
 //!
 //! # Crate features
 //!
-//! All but the last five add devices, and none of those changes what another computes; [`DeviceSpec`] names them.
+//! All but the last six add devices, and none of those changes what another computes; [`DeviceSpec`] names them.
 //!
 //! - `flex` (default): Burn's portable CPU backend, pure Rust.
 //! - `ndarray`: Burn's older CPU backend, which Burn deprecates; an independent check of the numbers.
@@ -66,6 +66,7 @@
 //! - `fusion`, `autotune`: faster on GPUs, and wrong in places upstream; off unless asked for.
 //! - `hub`: checkpoints by `org/name` from the Hugging Face hub.
 //! - `ann`: [`tasks::search`] by a graph, for more than a million images; pure Rust, some thirty crates more.
+//! - `parquet`: an index of images as a Parquet file; pure Rust, six crates more.
 //! - `server`: what the examples `serve` and `search` are built with; no part of the library.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]

@@ -4,6 +4,7 @@
 mod classifier;
 mod embeddings;
 mod file;
+mod pair_draws;
 mod pair_file;
 mod pairs;
 mod set;
@@ -14,8 +15,9 @@ mod synthetic;
 pub use classifier::TextClassifier;
 pub use embeddings::Embeddings;
 pub use file::{FORMAT, FeatureFile};
+pub use pair_draws::TestPairs;
 pub use pair_file::{PAIR_FORMAT, PairFile};
-pub use pairs::{Pairs, TestPairs};
+pub use pairs::Pairs;
 pub use set::{FeatureSet, TestSet};
 pub use shots::Support;
 pub use similarity::{contrastive_logits, normalise};

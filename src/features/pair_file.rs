@@ -1,8 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use super::Embeddings;
-use super::pairs::{Pairs, TestPairs};
+use super::{Embeddings, Pairs, TestPairs};
 use crate::archive::{Archive, ArchiveWriter};
 use crate::error::Result;
 

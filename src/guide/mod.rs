@@ -7,6 +7,7 @@
 //! | [`own_training`] | how such a method trains, and goes on after it was stopped |
 //! | [`architecture`] | which room holds what, what it may import, which trait has which role |
 //! | [`methods`] | what each method gains, how that was measured, how one is added to this crate |
+//! | [`retrieval`] | how images are found by texts, what a few pairs add, and what they gain |
 //! | [`teaching`] | how captions and thumbs teach a search your words, and the page for it |
 //! | [`backbones`] | which CLIPs can be loaded, and what they were held against |
 //! | [`devices`] | what it runs on, and how each device was tested |
@@ -30,6 +31,9 @@ pub mod architecture {}
 
 #[doc = include_str!("methods.md")]
 pub mod methods {}
+
+#[doc = include_str!("retrieval.md")]
+pub mod retrieval {}
 
 #[doc = include_str!("teaching.md")]
 pub mod teaching {}

@@ -10,7 +10,12 @@ use std::{
 };
 
 use clip_adapter::{
-    ClipAdapter, FeatureFile, Method, SsText, burn::tensor::Device, methods::Guard, model::Save,
+    ClipAdapter, FeatureFile, Method, SsText,
+    burn::tensor::Device,
+    features::PairFile,
+    methods::Guard,
+    model::Save,
+    tasks::retrieval::{ClipAdapterPair, LinearPair, PairMethod},
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -21,12 +26,13 @@ use crate::images::{FORMATS, encoded, gradient};
 /// A check's name, which is that of its fuzz target, the check, and sound files of the kind.
 type Check = (&'static str, fn(&[u8]), fn() -> Vec<Vec<u8>>);
 
-const CHECKS: [Check; 7] = [
+const CHECKS: [Check; 8] = [
     ("images", checks::image, images),
     ("weights", checks::weights, weights),
     ("configurations", checks::configuration, configurations),
     ("tokenizers", checks::tokenizer, tokenizers),
     ("feature_files", checks::features, feature_files),
+    ("pair_files", checks::pairs, pair_files),
     ("adapter_files", checks::adapter, adapter_files),
     ("class_lists", checks::class_list, class_lists),
 ];
@@ -69,6 +75,18 @@ fn written(write: impl FnOnce(&Path)) -> Vec<u8> {
 
 fn feature_files() -> Vec<Vec<u8>> {
     vec![written(|path| FeatureFile::synthetic(0).unwrap().write(path).unwrap())]
+}
+
+fn pair_files() -> Vec<Vec<u8>> {
+    let file = PairFile::synthetic(0).unwrap().with_draw(100, 1).unwrap();
+    let (train, _) = file.split(1).unwrap();
+    let (device, adapter) = (Device::flex(), LinearPair { steps: 1, folds: 0, ..Default::default() });
+    let bottleneck = ClipAdapterPair { steps: 1, folds: 0, ..Default::default() };
+    vec![
+        written(|path| file.write(path).unwrap()),
+        written(|path| adapter.fit(&train, &device).unwrap().save(path).unwrap()),
+        written(|path| bottleneck.fit(&train, &device).unwrap().save(path).unwrap()),
+    ]
 }
 
 fn adapter_files() -> Vec<Vec<u8>> {

@@ -31,6 +31,7 @@ mod probes;
 mod prompts;
 mod properties;
 mod reference;
+mod retrieval;
 mod search;
 #[cfg(feature = "server")]
 mod search_page;

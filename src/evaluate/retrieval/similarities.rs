@@ -2,6 +2,7 @@ use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::features::Embeddings;
+use crate::numerics::transposed;
 use crate::numerics::vector::{LANES, widest};
 
 /// Queries that are scored at once: what each processor has to do is then much more than to be told so.
@@ -80,7 +81,7 @@ impl Similarities {
     /// The items as queries and the queries as items.
     pub fn transposed(&self) -> Self {
         let (queries, gallery) = (self.queries(), self.gallery);
-        Self { values: crate::numerics::transposed(&self.values, queries, gallery), gallery: queries }
+        Self { values: transposed(&self.values, queries, gallery), gallery: queries }
     }
 }
 

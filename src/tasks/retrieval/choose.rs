@@ -11,10 +11,14 @@ const NEIGHBOURS: [usize; 3] = [4, 16, 64];
 /// Images that halves have to have, for their few queries to say anything.
 const LEAST: usize = 32;
 
+/// Images that are looked at, in all.
+const MOST: usize = 2000;
+
 impl Nnn {
     /// `a` of 0 to 1 and `k` of 4, 16 and 64, by training pairs alone: one half is the bank, the other queries and
     /// gallery, and the other way round. What counts is the mean reciprocal rank, both directions together. Halves are
-    /// taken as the pairs stand, which a draw has shuffled. Below 64 images it is the default, unseen.
+    /// taken as the pairs stand, which a draw has shuffled. Below 64 images it is the default, unseen; of
+    /// more than 2,000 the first are looked at.
     ///
     /// # Errors
     /// None in practice: what could fail was checked when the pairs were made.
@@ -29,7 +33,7 @@ impl Nnn {
     /// # Ok::<(), clip_adapter::Error>(())
     /// ```
     pub fn chosen(train: &Pairs) -> Result<Self> {
-        let rows: Vec<usize> = (0..train.len()).collect();
+        let rows: Vec<usize> = (0..train.len().min(MOST)).collect();
         let (first, second) = rows.split_at(rows.len() / 2);
         if first.len() < LEAST {
             return Ok(Self::default());

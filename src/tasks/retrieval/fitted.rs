@@ -140,6 +140,9 @@ impl Open for FittedPair {
     fn open(saved: &Saved, opening: &Opening<'_>) -> Result<Self> {
         let settings: PairSettings = saved.json("settings")?;
         let Found { dim, kept, held_out } = saved.json("found")?;
+        if dim == 0 {
+            return Err(saved.malformed("metadata `found`", "a width of 1 or more", dim));
+        }
         settings.validate(dim).map_err(|error| saved.locate("settings", error))?;
         let mut net = PairNet { image: None, text: None };
         if kept {

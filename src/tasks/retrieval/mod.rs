@@ -18,20 +18,24 @@
 mod batches;
 mod choose;
 mod clip_adapter_pair;
+mod corrected;
 mod fit;
 mod fitted;
-mod hubs;
 mod linear;
 mod net;
+mod nnn;
+mod qb_norm;
 mod queries;
 mod scoring;
 mod transductive;
 
 pub use clip_adapter_pair::ClipAdapterPair;
+pub use corrected::CorrectedGallery;
 pub use fit::{HeldOut, PairSettings};
 pub use fitted::FittedPair;
-pub use hubs::{CorrectedGallery, Nnn, QbNorm};
 pub use linear::LinearPair;
+pub use nnn::Nnn;
+pub use qb_norm::QbNorm;
 pub use queries::{composed, evaluate_images};
 pub use scoring::{adapted, adapted_images, adapted_test, adapted_texts, evaluate};
 pub use transductive::{DualSoftmax, Transductive};

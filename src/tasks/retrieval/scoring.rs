@@ -5,6 +5,7 @@ use burn::tensor::Tensor;
 use crate::error::{Error, Result};
 use crate::evaluate::retrieval::{DirectionReport, Ranks, RetrievalReport, each_row};
 use crate::features::{Embeddings, Pairs, TestPairs};
+use crate::fingerprint::require_backbone;
 use crate::model::FeatureMap;
 
 /// Rows that are adapted at once.
@@ -52,7 +53,7 @@ pub fn adapted_texts(model: &dyn FeatureMap, texts: &Embeddings) -> Result<Embed
 /// As [`adapted_images`]; [`Error::Fingerprint`] if the model was fitted on another backbone.
 pub fn adapted(model: &dyn FeatureMap, pairs: &Pairs) -> Result<Pairs> {
     let (expected, found) = (model.fingerprint().backbone, pairs.backbone());
-    crate::fingerprint::require_backbone("backbones", &expected, found)?;
+    require_backbone("backbones", &expected, found)?;
     pairs.with_features(adapted_images(model, pairs.images())?, adapted_texts(model, pairs.texts())?)
 }
 

@@ -4,7 +4,7 @@ use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
 use super::Hit;
-use crate::numerics::vector::{LANES, largest, widest};
+use crate::numerics::vector::{LANES, widest};
 
 /// Ordered so that a better hit is greater: the higher score and, of equal scores, the lower row.
 #[derive(Debug, Clone, Copy)]
@@ -42,41 +42,21 @@ impl Best {
         Self { k, heap: BinaryHeap::new() }
     }
 
-    /// The score that a hit must reach.
-    fn least(&self) -> f32 {
+    /// The score below which nothing is taken any more.
+    pub fn least(&self) -> f32 {
         match self.heap.peek() {
-            Some(Reverse(worst)) if self.heap.len() == self.k => worst.0.score,
+            Some(Reverse(worst)) if self.heap.len() >= self.k => worst.0.score,
             _ => f32::NEG_INFINITY,
         }
     }
 
-    fn offer(&mut self, hit: Hit) {
+    pub fn offer(&mut self, hit: Hit) {
         if self.heap.len() < self.k {
             self.heap.push(Reverse(Ranked(hit)));
         } else if let Some(mut worst) = self.heap.peek_mut()
             && Ranked(hit) > worst.0
         {
             *worst = Reverse(Ranked(hit));
-        }
-    }
-
-    /// Takes in the scores of consecutive rows from `first` on. Most are below the worst that is held, and are passed
-    /// over a vector at a time.
-    pub fn take(&mut self, first: usize, scores: &[f32]) {
-        if self.k == 0 {
-            return;
-        }
-        for (at, scores) in scores.chunks(4 * LANES).enumerate() {
-            let most = widest(
-                #[inline(always)]
-                || largest(scores),
-            );
-            if most < self.least() {
-                continue;
-            }
-            for (row, &score) in scores.iter().enumerate() {
-                self.offer(Hit { row: first + at * 4 * LANES + row, score });
-            }
         }
     }
 
@@ -89,4 +69,28 @@ impl Best {
     pub fn into_hits(self) -> Vec<Hit> {
         self.heap.into_sorted_vec().into_iter().map(|Reverse(ranked)| ranked.0).collect()
     }
+}
+
+/// The rows of which a score is not below the `least` in its column: few, once the heaps are full. `least` is whole
+/// vectors long, and so is each row.
+pub(super) fn reaching(scores: &[f32], least: &[f32], rows: &mut Vec<usize>) {
+    rows.clear();
+    widest(
+        #[inline(always)]
+        || {
+            for (row, scores) in scores.chunks_exact(least.len()).enumerate() {
+                let mut reached = [0u32; LANES];
+                for (scores, least) in scores.as_chunks::<LANES>().0.iter().zip(least.as_chunks::<LANES>().0)
+                {
+                    for lane in 0..LANES {
+                        let score = scores[lane];
+                        reached[lane] |= u32::from(score >= least[lane]) | u32::from(score.is_nan());
+                    }
+                }
+                if reached.iter().any(|&reached| reached > 0) {
+                    rows.push(row);
+                }
+            }
+        },
+    );
 }

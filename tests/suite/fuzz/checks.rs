@@ -11,9 +11,10 @@ use std::{
 use clip_adapter::{
     ClipBackbone, Error, FeatureFile, Prompts,
     burn::tensor::Device,
+    features::PairFile,
     input::{Tokenizer, decode, read_texts},
-    model::Saved,
-    tasks,
+    model::{Open, Saved},
+    tasks::{self, retrieval::FittedPair},
 };
 
 /// Letters of an error: a few lines.
@@ -131,6 +132,27 @@ pub fn features(bytes: &[u8]) {
             assert_eq!(again.classifier().class_names(), features.classifier().class_names());
         }
         Err(error) => is_error(&error, |error| matches!(error, Error::Malformed { .. })),
+    }
+}
+
+/// Pairs that are written again as they were read, or an adapter of pairs, or one typed error for each.
+pub fn pairs(bytes: &[u8]) {
+    let path = file("pairs.safetensors", bytes);
+    match PairFile::read(&path) {
+        Ok(pairs) => {
+            let copy = file("copy.safetensors", b"");
+            pairs.write(&copy).expect("what was read can be written");
+            assert_eq!(PairFile::read(&copy).expect("what was written can be read"), pairs);
+        }
+        Err(error) => is_error(&error, |error| matches!(error, Error::Malformed { .. })),
+    }
+    let adapter = Saved::open(&path).and_then(|saved| {
+        let model = FittedPair::load(&path, saved.fingerprint(), &Device::flex())?;
+        assert!(model.dim() > 0);
+        Ok(())
+    });
+    if let Err(error) = adapter {
+        is_error(&error, |error| matches!(error, Error::Malformed { .. }));
     }
 }
 

@@ -132,14 +132,14 @@ fn a_run_that_was_stopped_ends_in_the_same_bytes() {
     assert_eq!(parts(), 0);
 
     // So does an update, and a part that is damaged is named.
-    (0..20).for_each(|at| picture(&root.path().join(format!("new {at}.png")), 60 + at));
+    (0..20).for_each(|at| picture(&root.path().join(format!("new {at}.png")), 11 * at + 7));
     assert!(stopped(1).is_cancelled());
     assert_eq!(parts(), 1);
     assert_eq!(index(&clip, root.path(), &whole).encoded, 20);
     assert_eq!(index(&clip, root.path(), &path).encoded, 5); // the torn one was in the first part again
     assert!(fs::read(&path).unwrap() == fs::read(&whole).unwrap());
 
-    (0..20).for_each(|at| picture(&root.path().join(format!("newer {at}.png")), 90 + at));
+    (0..20).for_each(|at| picture(&root.path().join(format!("newer {at}.png")), 11 * at + 8));
     assert!(stopped(1).is_cancelled());
     let part = out.path().join("photos.index.work/part-000000.safetensors");
     fs::write(&part, &fs::read(&part).unwrap()[..500]).unwrap();
@@ -316,12 +316,51 @@ fn the_command_builds_updates_finds_and_exports() {
     let last: serde_json::Value = serde_json::from_str(names.lines().last().unwrap()).unwrap();
     assert_eq!((last, names.lines().count()), (serde_json::json!({ "row": 38, "path": "x.png" }), 39));
 
+    #[cfg(feature = "parquet")]
+    {
+        run(&["--export", "rows.parquet"]);
+        let parquet = fs::read(out.path().join("rows.parquet")).unwrap();
+        assert!(parquet.starts_with(b"PAR1") && parquet.ends_with(b"PAR1"));
+    }
     let failure = |arguments: &[&str]| failure_in(out.path(), "index", arguments);
     assert!(failure(&["--backbone", &model, "--out", "none.index", "--query", "a"]).contains("none.index"));
     assert!(failure(&["--backbone", &model, "--out", "none.index", "--images", "none"]).contains("none"));
     assert!(failure(&["--out", "photos.index", "--query", "a town"]).contains("--backbone"));
     let text_for_text = ["--backbone", &model, "--out", "photos.index", "--query", "a", "--text", "b"];
     assert!(failure(&text_for_text).contains("an image file"));
+    assert!(failure(&["--out", "photos.index", "--export", "rows.csv"]).contains(".npy"));
     let features = ["--features", "photos.index", "--out", "features.index"];
     assert!(failure(&features).contains("clip-features/1"));
+}
+
+/// What the writer has written is what a reader of the format finds.
+#[cfg(feature = "parquet")]
+#[test]
+fn parquet_is_read_back_value_for_value() {
+    use parquet::file::reader::{FileReader, SerializedFileReader};
+    use parquet::record::{Field, RowAccessor};
+
+    let index = PhotoIndex::of_features(&FeatureFile::synthetic(0).unwrap()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("minerals.parquet");
+    index.write_parquet(&path).unwrap();
+    let reader = SerializedFileReader::new(fs::File::open(&path).unwrap()).unwrap();
+    let mut rows = 0;
+    for (row, found) in reader.get_row_iter(None).unwrap().enumerate() {
+        let found = found.unwrap();
+        assert_eq!(found.get_string(0).unwrap(), &index.items()[row].path);
+        let values: Vec<f32> = found
+            .get_list(1)
+            .unwrap()
+            .elements()
+            .iter()
+            .map(|value| match value {
+                Field::Float(value) => *value,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(values, index.embedding(row).unwrap());
+        rows += 1;
+    }
+    assert_eq!(rows, index.len());
 }

@@ -5,7 +5,7 @@ use crate::archive::write_atomically;
 use crate::error::{Error, Result};
 
 impl PhotoIndex {
-    /// Writes one line of JSON a row, `{"row":0,"path":"cat/1.jpg"}`: the names beside [`Rows::write_npy`].
+    /// Writes one line of JSON a row, `{"path":"cat/1.jpg","row":0}`: the names beside [`Rows::write_npy`].
     ///
     /// [`Rows::write_npy`]: crate::tasks::search::Rows::write_npy
     ///

@@ -124,6 +124,7 @@ impl<'a> Indexer<'a> {
         let changes = Changes { encoded, left_out, ..Changes::between(before.items(), &items) };
         let rows = gather(&items, &before, &rows_before, &work)?;
         let is_new = !path.exists() || items != before.items() || changes.left_out != before.left_out();
+        drop(before); // its file is open, which some systems do not replace
         let index = PhotoIndex::new(self.clip.identity(), items, changes.left_out.clone(), rows);
         if is_new {
             index.write(path)?;

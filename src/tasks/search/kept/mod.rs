@@ -7,6 +7,8 @@ mod index;
 mod indexer;
 mod item;
 mod listing;
+#[cfg(feature = "parquet")]
+mod parquet;
 mod work;
 
 pub use changes::Changes;
