@@ -129,7 +129,10 @@ fn closes(raw: &str, delimiter: u8) -> bool {
 mod tests {
     use super::*;
 
-    fn rows(text: &str) -> Vec<(String, StdResult<(String, String), String>)> {
+    /// Where it stands, and its image and caption or what is wrong.
+    type Told = (String, StdResult<(String, String), String>);
+
+    fn rows(text: &str) -> Vec<Told> {
         let row = |entry: Entry| {
             let content = match entry.content {
                 Ok(Row { image, captions, .. }) => Ok((image, captions.concat())),
@@ -141,7 +144,7 @@ mod tests {
         read(Path::new("captions"), text).unwrap().into_iter().map(row).collect()
     }
 
-    fn good(line: u64, image: &str, caption: &str) -> (String, StdResult<(String, String), String>) {
+    fn good(line: u64, image: &str, caption: &str) -> Told {
         (format!("line {line}"), Ok((image.into(), caption.into())))
     }
 
