@@ -10,6 +10,7 @@
 //! | [`retrieval`] | how images are found by texts, what a few pairs add, and what they gain |
 //! | [`teaching`] | how captions and thumbs teach a search your words, and the page for it |
 //! | [`domains`] | how a classifier moves to images that nobody labelled |
+//! | [`explain`] | what an adapter learned, and whether to trust it |
 //! | [`backbones`] | which CLIPs can be loaded, and what they were held against |
 //! | [`pictures`] | what becomes of a picture, and where that is not what Pillow makes of it |
 //! | [`devices`] | what it runs on, and how each device was tested |
@@ -42,6 +43,9 @@ pub mod teaching {}
 
 #[doc = include_str!("domains.md")]
 pub mod domains {}
+
+#[doc = include_str!("explain.md")]
+pub mod explain {}
 
 #[doc = include_str!("backbones.md")]
 pub mod backbones {}

@@ -14,6 +14,7 @@ mod configurations;
 mod devices;
 mod domain;
 mod edges;
+mod explain;
 mod extract;
 mod feature_file;
 mod folders;

@@ -9,6 +9,7 @@ use std::{
 
 use clip_adapter::{
     AdapterConfig, ProLip, ResidualFusionConfig,
+    explain::{Occlusion, Splice},
     input::{Augment, Preprocess},
     pretrain::Contrastive,
     tasks::retrieval::{ClipAdapterPair, DualSoftmax, LinearPair, Nnn, QbNorm},
@@ -176,6 +177,8 @@ fn others() -> BTreeMap<&'static str, Value> {
         ("ProLip", json!(ProLip::default())),
         ("QbNorm", json!(QbNorm::default())),
         ("ResidualFusionConfig", json!(ResidualFusionConfig::new())),
+        ("Occlusion", json!(Occlusion::default())),
+        ("Splice", json!(Splice::default())),
         ("Taste", json!(Taste::default())),
         ("Tda", json!(Tda::default())),
         ("TransClip", json!(TransClip::default())),
