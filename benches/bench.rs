@@ -6,6 +6,8 @@
 //! # the towers of a checkpoint, to compare with benches/peers/towers_torch.py
 //! CLIP_ADAPTER_BACKBONE=models/vit-b-32 cargo bench --bench bench -- flex/encode
 //! cargo bench --bench bench -- flex/tip_grid # Tip-Adapter's search, to compare with one evaluation
+//! # 100 queries among a million rows of 16 bits, to compare with benches/peers/search_numpy.py
+//! CLIP_ADAPTER_ROWS=1000000 cargo bench --bench bench -- search
 //! ```
 
 #[path = "../examples/cli/task.rs"]
@@ -16,13 +18,22 @@ use std::{env, hint::black_box, path::Path, time::Duration};
 use burn::tensor::{Device, Tensor};
 use clip_adapter::{
     AdapterConfig, Classifier, ClipAdapter, ClipBackbone, DeviceSpec, FeatureSet, Method, Run, Support,
-    TipAdapter, ZeroShot, methods::Ratio, train::Registry,
+    TipAdapter, ZeroShot,
+    methods::Ratio,
+    tasks::search::{Index, Rows},
+    train::Registry,
 };
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use half::f16;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 
 use self::task::{DIM, rows, task};
 
 fn benches(criterion: &mut Criterion) {
+    search(criterion);
+    #[cfg(feature = "ann")]
+    search_nearly(criterion);
     for spec in DeviceSpec::available() {
         let device = spec.open().expect("a device that answers");
         forward(criterion, &spec, &device);
@@ -143,6 +154,68 @@ fn encode(criterion: &mut Criterion, spec: &DeviceSpec, device: &Device, folder:
     group.throughput(Throughput::Elements(1000)).bench_function("texts_1000", |bencher| {
         bencher.iter(|| black_box(clip.encode_texts(&texts).expect("embeddings")));
     });
+}
+
+/// The ten best of some rows of 16 bits for 1 and for 100 queries, exactly. Nothing else is in memory yet, so that the
+/// process's peak, which Linux knows, is that of the search.
+fn search(criterion: &mut Criterion) {
+    let count = env::var("CLIP_ADAPTER_ROWS").map_or(20_000, |rows| rows.parse().expect("a number of rows"));
+    let mut random = ChaCha8Rng::seed_from_u64(5);
+    let scale = (3.0 / DIM as f32).sqrt(); // rows of about unit length
+    let mut halves = Vec::with_capacity(count * DIM);
+    halves.extend((0..count * DIM).map(|_| f16::from_f32(scale * random.random_range(-1.0f32..1.0))));
+    let gallery = Rows::from_halves(halves, DIM).expect("finite rows");
+    let mut group = criterion.benchmark_group("search");
+    group.sample_size(10);
+    for queries in [1, 100] {
+        let asked = rows(queries, 6);
+        group.throughput(Throughput::Elements(queries as u64));
+        group.bench_function(format!("exact_n{count}_d{DIM}_q{queries}_k10"), |bencher| {
+            bencher.iter(|| black_box(gallery.search(&asked, 10).expect("hits")));
+        });
+    }
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    if let Some(peak) = status.lines().find(|line| line.starts_with("VmHWM")) {
+        println!("search: {peak}, of which the rows {} kB", count * DIM * 2 / 1024);
+    }
+}
+
+/// The ten best nearly, of unit rows around centres; and how many of them are the exact ones.
+#[cfg(feature = "ann")]
+fn search_nearly(criterion: &mut Criterion) {
+    use clip_adapter::{features::Embeddings, tasks::search::Ann};
+
+    let count = env::var("CLIP_ADAPTER_ROWS").map_or(5_000, |rows| rows.parse().expect("a number of rows"));
+    let centres = rows(count / 100, 7);
+    let around = |count: usize, seed: u64| {
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        let spread = 1.5 / (DIM as f32).sqrt(); // as far from the centre as 0.87 of its length
+        let mut values = Vec::with_capacity(count * DIM);
+        for _ in 0..count {
+            let centre = centres.row(random.random_range(0..centres.rows()));
+            values.extend(centre.iter().map(|value| value + spread * random.random_range(-1.0f32..1.0)));
+        }
+        Embeddings::new(values, DIM).expect("finite rows").normalised()
+    };
+    let gallery = Rows::halves(&around(count, 8)).expect("finite rows");
+    let asked = around(100, 9);
+    let exact = gallery.search(&asked, 10).expect("hits");
+    let start = std::time::Instant::now();
+    let mut index = Ann::default().build(&gallery).expect("an index");
+    println!("search: {count} rows put into the graph in {:.1} s", start.elapsed().as_secs_f64());
+    let mut group = criterion.benchmark_group("search");
+    group.sample_size(10).throughput(Throughput::Elements(100));
+    for breadth in [64, 128, 256] {
+        index = index.with_breadth(breadth).expect("a breadth");
+        let found = index.search(&asked, 10).expect("hits");
+        let shared = exact.iter().zip(&found).flat_map(|(exact, found)| {
+            exact.iter().filter(|hit| found.iter().any(|found| found.row == hit.row))
+        });
+        println!("search: breadth {breadth}: recall@10 {:.4}", shared.count() as f64 / 1000.0);
+        group.bench_function(format!("ann_n{count}_d{DIM}_q100_k10_b{breadth}"), |bencher| {
+            bencher.iter(|| black_box(index.search(&asked, 10).expect("hits")));
+        });
+    }
 }
 
 criterion_group!(all, benches);

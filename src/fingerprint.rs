@@ -33,6 +33,11 @@ impl Fingerprint {
         Self { backbone: backbone.to_owned(), prompts: digest(templates), classes: digest(class_names) }
     }
 
+    /// The fingerprint of a backbone's features alone, without prompts or classes: that of what compares them.
+    pub fn of_backbone(backbone: &str) -> Self {
+        Self::new(backbone, &[] as &[&str], &[] as &[&str])
+    }
+
     /// Checks that `found` is the same identity.
     ///
     /// # Errors

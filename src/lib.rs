@@ -55,7 +55,7 @@
 //!
 //! # Crate features
 //!
-//! All but the last four add devices, and none of those changes what another computes; [`DeviceSpec`] names them.
+//! All but the last five add devices, and none of those changes what another computes; [`DeviceSpec`] names them.
 //!
 //! - `flex` (default): Burn's portable CPU backend, pure Rust.
 //! - `ndarray`: Burn's older CPU backend, which Burn deprecates; an independent check of the numbers.
@@ -65,7 +65,8 @@
 //! - `tch`: LibTorch 2.9.0 on CPUs, NVIDIA and Apple GPUs; which Burn deprecates too.
 //! - `fusion`, `autotune`: faster on GPUs, and wrong in places upstream; off unless asked for.
 //! - `hub`: checkpoints by `org/name` from the Hugging Face hub.
-//! - `server`: what the example `serve` is built with; no part of the library.
+//! - `ann`: [`tasks::search`] by a graph, for more than a million images; pure Rust, some thirty crates more.
+//! - `server`: what the examples `serve` and `search` are built with; no part of the library.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![warn(missing_debug_implementations, missing_docs, unnameable_types)]

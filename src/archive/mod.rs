@@ -8,5 +8,5 @@ mod writer;
 
 pub use atomic::write_atomically;
 
-pub(crate) use reader::{Archive, decode_floats, stand_in};
+pub(crate) use reader::{Archive, Place, decode_floats, stand_in};
 pub(crate) use writer::{ArchiveWriter, PutFloats};

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     fs::File,
     io::{self, Read, Seek, SeekFrom},
+    ops::Range,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
@@ -181,13 +182,19 @@ impl Archive {
 
     /// The bytes at a place.
     pub fn read(&self, place: &Place) -> Result<Vec<u8>> {
+        self.read_part(place, 0..place.bytes)
+    }
+
+    /// Some of the bytes at a place.
+    pub fn read_part(&self, place: &Place, part: Range<usize>) -> Result<Vec<u8>> {
+        let start = place.start + part.start as u64;
         match &self.content {
-            Content::Memory(bytes) => Ok(bytes[place.start as usize..][..place.bytes].to_vec()),
+            Content::Memory(bytes) => Ok(bytes[start as usize..][..part.len()].to_vec()),
             Content::File(file) => {
-                let mut bytes = vec![0; place.bytes];
+                let mut bytes = vec![0; part.len()];
                 let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
                 let read: io::Result<()> =
-                    file.seek(SeekFrom::Start(place.start)).and_then(|_| file.read_exact(&mut bytes));
+                    file.seek(SeekFrom::Start(start)).and_then(|_| file.read_exact(&mut bytes));
                 read.map_err(|source| Error::read(&self.path, source))?;
                 Ok(bytes)
             }

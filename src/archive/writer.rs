@@ -51,7 +51,10 @@ impl Entry<'_> {
     fn len(&self) -> usize {
         match &self.content {
             Content::Bytes(bytes) => bytes.len(),
-            Content::Floats(_) => 4 * self.shape.iter().product::<usize>(),
+            Content::Floats(_) => {
+                let width = if self.dtype == Dtype::F16 { 2 } else { 4 };
+                width * self.shape.iter().product::<usize>()
+            }
         }
     }
 }
@@ -123,6 +126,16 @@ impl<'a> ArchiveWriter<'a> {
         self.add(name, Dtype::F16, shape, Content::Bytes(bytes));
     }
 
+    /// As [`floats_from`](Self::floats_from), of values that are rounded to 16 bits and within their range.
+    pub fn halves_from(
+        &mut self,
+        name: impl Into<String>,
+        shape: &[usize],
+        fill: impl FnOnce(&mut PutFloats<'_>) -> Result<()> + 'a,
+    ) {
+        self.add(name, Dtype::F16, shape, Content::Floats(Box::new(fill)));
+    }
+
     pub fn indices(&mut self, name: impl Into<String>, values: &[usize]) {
         let bytes = values.iter().flat_map(|&value| (value as i64).to_le_bytes()).collect();
         self.add(name, Dtype::I64, &[values.len()], Content::Bytes(bytes));
@@ -178,7 +191,8 @@ impl<'a> ArchiveWriter<'a> {
                 Content::Bytes(bytes) => put(&bytes)?,
                 Content::Floats(fill) => fill(&mut |values: &[f32]| {
                     check_finite(&name, values)?;
-                    values.chunks(FLOATS_AT_ONCE).try_for_each(|values| put(&float_bytes(values)))
+                    let bytes = if entry.dtype == Dtype::F16 { half_bytes } else { float_bytes };
+                    values.chunks(FLOATS_AT_ONCE).try_for_each(|values| put(&bytes(values)))
                 })?,
             }
             if written != expected {
@@ -199,6 +213,10 @@ fn check_finite(name: &str, values: &[f32]) -> Result<()> {
 
 fn float_bytes(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|value| value.to_le_bytes()).collect()
+}
+
+fn half_bytes(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|&value| f16::from_f32(value).to_le_bytes()).collect()
 }
 
 /// The JSON in front of the tensors, its keys in order: the format's own writer takes them from a hash map, and

@@ -1,5 +1,5 @@
-//! Honest numbers: accuracy, F1, confusion, calibration, conformal sets, rejection, the protocol they were
-//! reached under, and the report.
+//! Honest numbers: accuracy, F1, confusion, calibration, conformal sets, rejection, retrieval, the protocol
+//! they were reached under, and the report.
 
 mod calibration;
 mod conformal;
@@ -7,6 +7,7 @@ mod logits;
 mod protocol;
 mod reject;
 mod report;
+pub mod retrieval;
 mod scores;
 
 pub use calibration::{TemperatureScaling, scale_to_zero_shot};

@@ -7,9 +7,11 @@
 //! | [`own_training`] | how such a method trains, and goes on after it was stopped |
 //! | [`architecture`] | which room holds what, what it may import, which trait has which role |
 //! | [`methods`] | what each method gains, how that was measured, how one is added to this crate |
+//! | [`teaching`] | how captions and thumbs teach a search your words, and the page for it |
 //! | [`backbones`] | which CLIPs can be loaded, and what they were held against |
 //! | [`pictures`] | what becomes of a picture, and where that is not what Pillow makes of it |
 //! | [`devices`] | what it runs on, and how each device was tested |
+//! | [`search`] | how to find images by a sentence or an image, and keep an index of a folder |
 //! | [`speed`] | how fast it is beside PyTorch |
 //! | [`files`] | what stands in every file that is written |
 //! | [`limits`] | what is refused because it is too large to be true |
@@ -30,6 +32,9 @@ pub mod architecture {}
 #[doc = include_str!("methods.md")]
 pub mod methods {}
 
+#[doc = include_str!("teaching.md")]
+pub mod teaching {}
+
 #[doc = include_str!("backbones.md")]
 pub mod backbones {}
 
@@ -38,6 +43,9 @@ pub mod pictures {}
 
 #[doc = include_str!("devices.md")]
 pub mod devices {}
+
+#[doc = include_str!("search.md")]
+pub mod search {}
 
 #[doc = include_str!("speed.md")]
 pub mod speed {}

@@ -1,6 +1,7 @@
 //! From files and sentences to what the towers take: pixels and token ids, exactly as the reference makes them.
 
 mod augment;
+mod captions;
 mod clean;
 mod decode;
 mod image_input;
@@ -13,6 +14,7 @@ mod texts;
 mod tokenizer;
 
 pub use augment::{Augment, View};
+pub use captions::{CaptionedImages, LeftOut, Why, left_out_lines};
 pub use decode::decode;
 pub use image_input::{ImageBytes, ImageInput};
 pub use preprocess::{CropRounding, Preprocess, ResizeMode};

@@ -32,7 +32,7 @@ pub fn read_texts(path: impl AsRef<Path>) -> Result<Vec<String>> {
 }
 
 /// A text file without its byte order mark.
-fn read_text(path: &Path) -> Result<String> {
+pub(super) fn read_text(path: &Path) -> Result<String> {
     let bytes = fs::read(path).map_err(|source| Error::read(path, source))?;
     if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
         return Err(Error::malformed(path, "encoding", "UTF-8", "UTF-16"));

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::section::TEXT;
-use super::{Classifier, FORMAT, version1};
+use super::{Classifier, FORMAT, Model, version1};
 use crate::archive::Archive;
 use crate::archive::parameters::{self, Parameter, Parameters};
 use crate::error::{Error, Result, listed};
@@ -349,8 +349,8 @@ impl<'a> Opening<'a> {
     }
 }
 
-/// A classifier that opens what it wrote.
-pub trait Open: Classifier + Sized + 'static {
+/// A model that opens what it wrote.
+pub trait Open: Model + Sized + 'static {
     /// What [`kind`](super::Model::kind) says of each of them.
     const KIND: &'static str;
 

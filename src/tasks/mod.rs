@@ -1,6 +1,9 @@
 //! The same parts put to other uses than fitting a method to shots.
 
 mod predictor;
+pub mod retrieval;
+pub mod search;
+pub mod taste;
 pub mod unlabelled;
 
 pub use predictor::Predictor;

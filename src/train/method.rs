@@ -31,7 +31,7 @@ use crate::model::{Classifier, Open, Settings};
 /// ```
 pub trait Method: Settings + Default {
     /// What fitting gives.
-    type Fitted: Open;
+    type Fitted: Classifier + Open;
 
     /// Learns from the support set.
     ///

@@ -53,7 +53,7 @@ impl Registry {
 
     /// Adds what a file can be opened as and no method here fits, such as what needs a backbone's weights. What had the
     /// same name, also a method, is replaced.
-    pub fn with_model<C: Open>(self) -> Self {
+    pub fn with_model<C: Classifier + Open>(self) -> Self {
         self.put(Entry { name: C::KIND, method: None, open: open::<C> })
     }
 
@@ -117,7 +117,7 @@ impl fmt::Debug for Registry {
     }
 }
 
-fn open<C: Open>(saved: &Saved, opening: &Opening<'_>) -> Result<Box<dyn Classifier>> {
+fn open<C: Classifier + Open>(saved: &Saved, opening: &Opening<'_>) -> Result<Box<dyn Classifier>> {
     Ok(Box::new(C::open(saved, opening)?))
 }
 

@@ -7,6 +7,7 @@ mod backbone;
 mod backbone_commands;
 mod bad_input;
 mod calibration;
+mod captions;
 mod clip_adapter;
 mod commands;
 mod configurations;
@@ -31,10 +32,14 @@ mod probes;
 mod prompts;
 mod properties;
 mod reference;
+mod search;
+#[cfg(feature = "server")]
+mod search_page;
 #[cfg(feature = "server")]
 mod serve;
 mod shared;
 mod tables;
+mod taste;
 mod train_folder;
 mod trainable;
 mod trained_methods;

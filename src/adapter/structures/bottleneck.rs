@@ -132,6 +132,11 @@ impl Adapter {
         self.activation.forward(self.up.forward(hidden))
     }
 
+    /// The two layers, for a structure that joins them in another way.
+    pub(crate) fn into_layers(self) -> (Linear, Linear) {
+        (self.down, self.up)
+    }
+
     /// The width of the features.
     pub fn dim(&self) -> usize {
         self.down.weight.lazy_shape()[0]

@@ -244,6 +244,11 @@ impl Class {
     }
 }
 
+/// All images in a folder and its sub-folders.
+pub(super) fn images_in(root: &Path) -> Result<Vec<PathBuf>> {
+    Ok(files_below(root)?.0)
+}
+
 fn are_splits(classes: &[Class]) -> bool {
     let mut present = classes.iter().filter(|class| !class.images.is_empty()).peekable();
     present.peek().is_some()
@@ -266,6 +271,24 @@ fn without_image(empty: &[Class]) -> String {
         names.push(format!("{more} more"));
     }
     format!("none in {}", names.join(", "))
+}
+
+/// Every image in a folder and those below it, in order of their paths, and every file that is none.
+pub(in crate::input) fn files_below(root: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>)> {
+    let (mut images, mut others, mut folders) = (Vec::new(), Vec::new(), vec![root.to_owned()]);
+    while let Some(folder) = folders.pop() {
+        for path in visible(&folder)? {
+            match path.is_dir() {
+                true if leads_back(&path, &folder) => {}
+                true => folders.push(path),
+                false if is_image(&path) => images.push(path),
+                false => others.push(path),
+            }
+        }
+    }
+    images.sort();
+    others.sort();
+    Ok((images, others))
 }
 
 /// What a folder holds for a person to see, sorted.

@@ -1,6 +1,7 @@
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
+use super::folder::images_in;
 use super::{ImageSource, identity_of_files, read};
 use crate::error::Result;
 
@@ -22,6 +23,15 @@ impl ImageList {
     /// A list of these files; whether they are there shows when they are read.
     pub fn new(files: impl IntoIterator<Item = impl Into<PathBuf>>) -> Self {
         Self { files: files.into_iter().map(Into::into).collect() }
+    }
+
+    /// All images in a folder and its sub-folders, whatever they are of, sorted: what [`ImageFolder`](super::ImageFolder)
+    /// would take for images.
+    ///
+    /// # Errors
+    /// [`Error::Read`](crate::Error::Read) if a folder cannot be listed.
+    pub fn of_folder(root: impl AsRef<Path>) -> Result<Self> {
+        Ok(Self { files: images_in(root.as_ref())? })
     }
 
     /// The files.

@@ -8,6 +8,8 @@ pub use folder::ImageFolder;
 pub use list::ImageList;
 pub use name::readable;
 
+pub(super) use folder::files_below;
+
 use std::borrow::Cow;
 use std::fs;
 use std::path::{Path, PathBuf};

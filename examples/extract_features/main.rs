@@ -12,7 +12,11 @@
 //! extract_features --backbone B --images photos --store work --part $TASK/8
 //! extract_features --backbone B --images photos --store work --merge --out photos.safetensors
 //! ```
+//!
+//! With `--captions` the images have sentences in place of classes, and the file holds pairs for `retrieve`.
 
+mod captions;
+#[path = "../cli/mod.rs"]
 mod cli;
 
 use std::{
@@ -26,7 +30,7 @@ use std::{
 use clap::Parser;
 use clip_adapter::{
     ClipBackbone, DeviceSpec, Error, FeatureFile, Prompts, Result,
-    extract::{Broken, Store},
+    extract::{Broken, Extraction, Store},
     input::{ImageFolder, ImageSource, readable},
 };
 use indicatif::{ProgressBar, ProgressStyle};
@@ -40,6 +44,13 @@ struct Arguments {
     /// One sub-folder a class, or `train`, `val` and `test` with one a class each
     #[arg(long, value_name = "FOLDER")]
     images: PathBuf,
+    /// Pairs images with captions: `beside` takes the .txt beside each image, one caption a line; else a file of one of
+    /// the kinds that data sets have (JSONL, CSV, COCO, Flickr)
+    #[arg(long, value_name = "FILE|beside", conflicts_with_all = ["prompts", "part", "merge"])]
+    captions: Option<String>,
+    /// Only the images that the captions' file gives to this part of the data set, such as test
+    #[arg(long, value_name = "SPLIT", requires = "captions")]
+    only: Option<String>,
     /// Prompt templates with {} where the class name goes: a file with one a line, or the name of a published set
     #[arg(long, value_name = "FILE|NAME")]
     prompts: Option<String>,
@@ -77,12 +88,22 @@ fn main() -> ExitCode {
     cli::run_with_skip_broken(|| extract(&arguments))
 }
 
+impl Arguments {
+    /// One copy of the backbone a device.
+    fn clips(&self) -> Result<Vec<ClipBackbone>> {
+        let load = |device: &DeviceSpec| ClipBackbone::from_pretrained(&self.backbone, &device.open()?);
+        self.device.iter().map(load).collect()
+    }
+}
+
 fn extract(arguments: &Arguments) -> Result<()> {
+    if let (Some(captions), Some(out)) = (&arguments.captions, &arguments.out) {
+        return captions::write(arguments, captions, out);
+    }
     let prompts = prompts(arguments.prompts.as_deref())?;
     let splits = splits(&arguments.images, arguments.skip_broken)?;
     cli::folders::check_for(&[arguments.out.as_ref()])?;
-    let load = |device: &DeviceSpec| ClipBackbone::from_pretrained(&arguments.backbone, &device.open()?);
-    let clips = arguments.device.iter().map(load).collect::<Result<Vec<_>>>()?;
+    let clips = arguments.clips()?;
     let temporary = tempfile::tempdir().map_err(|source| Error::write(env::temp_dir(), source))?;
     let stores = match &arguments.store[..] {
         [] => vec![temporary.path().to_owned()],
@@ -102,7 +123,7 @@ fn extract(arguments: &Arguments) -> Result<()> {
     }
 }
 
-/// Extracts one split into its store, with a bar that shows the rate and the time left.
+/// Extracts one split into its store.
 fn fill(
     arguments: &Arguments,
     clips: &[ClipBackbone],
@@ -110,21 +131,53 @@ fn fill(
     split: &str,
     images: &ImageFolder,
 ) -> Result<()> {
+    let (bar, rate) = (ProgressBar::new(0), Rate::default());
+    let mut extraction = extraction(arguments, clips, split, &bar, &rate).store(store);
+    if let Some((index, count)) = arguments.part {
+        extraction = extraction.part(index, count);
+    }
+    let result = extraction.fill(images);
+    bar.finish_and_clear();
+    result?;
+    rate.tell(split);
+    Ok(())
+}
+
+/// Images a second, as it was last.
+#[derive(Default)]
+struct Rate(Cell<f64>);
+
+impl Rate {
+    /// Says it, and nothing where a store had everything.
+    fn tell(&self, split: &str) {
+        if self.0.get() > 0.0 {
+            eprintln!("{split}: {:.1} images/s", self.0.get());
+        }
+    }
+}
+
+/// How to extract, with a bar that shows the rate and the time left.
+fn extraction<'a>(
+    arguments: &Arguments,
+    clips: &'a [ClipBackbone],
+    split: &str,
+    bar: &'a ProgressBar,
+    rate: &'a Rate,
+) -> Extraction<'a> {
     let style =
         ProgressStyle::with_template("{prefix} {bar:30} {pos}/{len}  {msg}").expect("a valid template");
-    let bar = ProgressBar::new(0).with_style(style).with_prefix(split.to_owned());
-    let rate = Cell::new(0.0);
+    bar.set_style(style);
+    bar.set_prefix(split.to_owned());
     let (first, others) = clips.split_first().expect("a default device");
     let mut extraction = first
         .extract()
         .also_on(others)
-        .store(store)
         .on_broken(if arguments.skip_broken { Broken::Skip } else { Broken::Fail })
         .on_skip(|_, error| bar.suspend(|| eprintln!("skipped: {error}")))
         .on_progress(|now| {
             bar.set_length(now.total as u64);
             bar.set_position(now.done as u64);
-            rate.set(now.images_per_second);
+            rate.0.set(now.images_per_second);
             bar.set_message(format!("{:.1} images/s  {:.0} s left", now.images_per_second, now.seconds_left));
             ControlFlow::Continue(())
         });
@@ -137,16 +190,7 @@ fn fill(
     if let Some(shard) = arguments.shard {
         extraction = extraction.shard(shard);
     }
-    if let Some((index, count)) = arguments.part {
-        extraction = extraction.part(index, count);
-    }
-    let result = extraction.fill(images);
-    bar.finish_and_clear();
-    result?;
-    if rate.get() > 0.0 {
-        eprintln!("{split}: {:.1} images/s", rate.get()); // and nothing where the store had everything
-    }
-    Ok(())
+    extraction
 }
 
 /// Writes the feature file from complete stores, a shard at a time.

@@ -1,0 +1,230 @@
+use serde::{Deserialize, Serialize};
+
+use super::catalogue::dot;
+use super::{Catalogue, FittedTaste};
+use crate::error::{Error, Result, not_negative, positive};
+use crate::features::Embeddings;
+use crate::model::Settings;
+use crate::numerics::minimise;
+
+/// Where the descent ends: a gradient shorter than this, or so many steps.
+const TOLERANCE: f64 = 1e-8;
+const STEPS: usize = 200;
+
+/// How a few thumbs become a taste: logistic regression around the query, in milliseconds.
+///
+/// `w = argmin sum_i log(1 + exp(-y_i (o_i + w x_i))) + lambda/2 |w|^2`, with `y_i` 1 for a thumb up and -1 for one
+/// down, and `x_i` of [`Catalogue`]. `o_i` is what the search says already: `query` times the cosine with the query,
+/// relative to its mean over the catalogue and in its standard deviations; 0 without a query. Without thumbs `w` is 0,
+/// and the order is that of the plain search. All is computed on the host in f64: the same thumbs give the same bits.
+///
+/// The objective is strictly convex, so that the order of the thumbs has no effect but on last bits.
+///
+/// | Name | Default | Range | Meaning |
+/// | --- | --- | --- | --- |
+/// | `lambda` | 0.3 | above 0 | the pull back to what is known without thumbs |
+/// | `query` | 0.05 | 0 or more | weight of the query beside the thumbs |
+///
+/// The default is that of one person's taste over a whole catalogue. [`search`](Self::search) has what was found best for
+/// thumbs on the results of a query.
+///
+/// # Examples
+/// ```
+/// use clip_adapter::{FeatureFile, tasks::taste::{Catalogue, Taste}};
+///
+/// let file = FeatureFile::synthetic(0)?;
+/// let photos = file.split("train")?;
+/// let catalogue = Catalogue::new(photos.embeddings(), file.classifier().backbone())?;
+/// let of_class = |class: usize| (0..photos.len()).filter(move |&row| photos.labels()[row] == class);
+/// let liked: Vec<usize> = of_class(3).take(3).collect();
+/// let disliked: Vec<usize> = of_class(5).take(3).collect();
+///
+/// let images = photos.embeddings();
+/// let taste = Taste::default().fit(&catalogue, &images.select(&liked), &images.select(&disliked), None)?;
+/// let others = |class| images.select(&of_class(class).skip(3).collect::<Vec<_>>());
+/// let mean = |scores: Vec<f32>| scores.iter().sum::<f32>() / scores.len() as f32;
+/// assert!(mean(taste.scores(&others(3))?) > 0.3 && mean(taste.scores(&others(5))?) < -0.3);
+/// # Ok::<(), clip_adapter::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Taste {
+    /// The pull back to what is known without thumbs.
+    pub lambda: f64,
+    /// Weight of the query beside the thumbs.
+    pub query: f64,
+}
+
+impl Default for Taste {
+    fn default() -> Self {
+        Self { lambda: 0.3, query: 0.05 }
+    }
+}
+
+impl Settings for Taste {
+    const NAME: &'static str = "taste";
+}
+
+impl Taste {
+    /// What thumbs on the results of a search are taken with: `lambda` 4 and `query` 0.05.
+    ///
+    /// Weaker pulls, which a taste without a query is better with, forget a query that was right: see the page
+    /// [`teaching`](crate::guide::teaching) of the guide.
+    pub fn search() -> Self {
+        Self { lambda: 4.0, query: 0.05 }
+    }
+
+    /// Checks every setting against its range.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for the first one outside.
+    pub fn validate(&self) -> Result<()> {
+        positive("lambda", self.lambda)?;
+        not_negative("query", self.query)
+    }
+
+    /// Learns from the features of images with a thumb up and of those with a thumb down, of which there may be none,
+    /// and from the embedding of what was searched for, a sentence or an image.
+    ///
+    /// # Shapes
+    /// - `liked`, `disliked`: `[images, dim]`, of any length
+    /// - `query`: `[1, dim]`
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for a setting out of range; [`Error::Dim`] if a width is not the catalogue's; [`Error::Data`]
+    /// if the query is not one row, or an image is both liked and disliked.
+    pub fn fit(
+        &self,
+        catalogue: &Catalogue,
+        liked: &Embeddings,
+        disliked: &Embeddings,
+        query: Option<&Embeddings>,
+    ) -> Result<FittedTaste> {
+        self.validate()?;
+        let mut images = catalogue.centred("liked images", liked)?;
+        images.extend(catalogue.centred("disliked images", disliked)?);
+        let both =
+            (0..liked.rows()).find(|&row| (0..disliked.rows()).any(|no| disliked.row(no) == liked.row(row)));
+        if let Some(row) = both {
+            return Err(Error::data(format!("liked image {row}"), "one thumb, up or down", "both"));
+        }
+        let standardised = query.map(|query| catalogue.standardised(query)).transpose()?.flatten();
+        let known = |x: &Vec<f64>| match &standardised {
+            // The catalogue's mean is 0 in x, and so is the query's there.
+            Some(direction) => self.query * catalogue.spread() * dot(direction, x),
+            None => 0.0,
+        };
+        let thumbs = Thumbs {
+            offsets: images.iter().map(known).collect(),
+            signs: (0..images.len()).map(|row| if row < liked.rows() { 1.0 } else { -1.0 }).collect(),
+            images,
+            lambda: self.lambda,
+        };
+        let weights = minimise(|w| thumbs.objective(w), vec![0.0; catalogue.dim()], TOLERANCE, STEPS).at;
+        Ok(FittedTaste::new(*self, catalogue, &weights, [liked.rows(), disliked.rows()]))
+    }
+}
+
+/// What is minimised.
+struct Thumbs {
+    images: Vec<Vec<f64>>,
+    signs: Vec<f64>,
+    offsets: Vec<f64>,
+    lambda: f64,
+}
+
+impl Thumbs {
+    fn objective(&self, w: &[f64]) -> (f64, Vec<f64>) {
+        let mut value = self.lambda / 2.0 * dot(w, w);
+        let mut gradient: Vec<f64> = w.iter().map(|w| self.lambda * w).collect();
+        for ((x, sign), offset) in self.images.iter().zip(&self.signs).zip(&self.offsets) {
+            let margin = sign * (offset + dot(w, x));
+            value += (-margin.abs()).exp().ln_1p() + (-margin).max(0.0);
+            let slope = -sign / (1.0 + margin.exp());
+            gradient.iter_mut().zip(x).for_each(|(g, x)| *g += slope * x);
+        }
+        (value, gradient)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::features::FeatureFile;
+
+    fn thumbs() -> Thumbs {
+        let number = |at: usize| ((at * 37 + 11) % 23) as f64 / 11.0 - 1.0;
+        let images = (0..5).map(|row| (0..4).map(|column| number(row * 4 + column)).collect()).collect();
+        Thumbs {
+            images,
+            signs: vec![1.0, -1.0, 1.0, -1.0, -1.0],
+            offsets: vec![0.3, -2.0, 0.0, 800.0, 1.0],
+            lambda: 0.3,
+        }
+    }
+
+    #[test]
+    fn the_objectives_slope_is_its_gradient() {
+        let thumbs = thumbs();
+        let at = [0.4, -0.2, 1.1, 0.0];
+        let (value, gradient) = thumbs.objective(&at);
+        assert!(value.is_finite());
+        for column in 0..4 {
+            let value = |by: f64| {
+                let mut moved = at;
+                moved[column] += by;
+                thumbs.objective(&moved).0
+            };
+            let slope = (value(1e-5) - value(-1e-5)) / 2e-5;
+            approx::assert_abs_diff_eq!(slope, gradient[column], epsilon = 1e-5);
+        }
+    }
+
+    /// One thumb up without a query: `w = a x`, where `a lambda = 1 / (1 + exp(a |x|^2))`.
+    #[test]
+    fn one_thumb_has_a_closed_form() {
+        let file = FeatureFile::synthetic(0).unwrap();
+        let images = file.split("train").unwrap().embeddings();
+        let catalogue = Catalogue::new(images, "synthetic").unwrap();
+        let (one, none) = (images.select(&[7]), images.select(&[]));
+        let taste = Taste::default().fit(&catalogue, &one, &none, None).unwrap();
+        let x = &catalogue.centred("", &one).unwrap()[0];
+        let square = dot(x, x);
+        let margin = f64::from(taste.scores(&one).unwrap()[0]);
+        let a = margin / square;
+        approx::assert_abs_diff_eq!(0.3 * a, 1.0 / (1.0 + margin.exp()), epsilon = 1e-6);
+    }
+
+    #[test]
+    fn every_fault_is_named() {
+        let file = FeatureFile::synthetic(0).unwrap();
+        let images = file.split("train").unwrap().embeddings();
+        let catalogue = Catalogue::new(images, "synthetic").unwrap();
+        let (some, none) = (images.select(&[1, 2]), images.select(&[]));
+        let fit = |taste: Taste, liked: &Embeddings, disliked: &Embeddings, query: Option<&Embeddings>| {
+            taste.fit(&catalogue, liked, disliked, query).map(|_| ()).unwrap_err()
+        };
+        for taste in [Taste { lambda: 0.0, query: 1.0 }, Taste { lambda: 1.0, query: f64::NAN }] {
+            assert!(matches!(fit(taste, &some, &none, None), Error::Setting { .. }));
+        }
+        let wide = Embeddings::new(vec![1.0; 3], 3).unwrap();
+        for (liked, disliked, query, what) in [
+            (&wide, &none, None, "liked images"),
+            (&some, &wide, None, "disliked images"),
+            (&some, &none, Some(&wide), "query"),
+        ] {
+            let error = fit(Taste::default(), liked, disliked, query);
+            assert!(
+                matches!(&error, Error::Dim { what: found, expected: 64, found: 3 } if found == what),
+                "{error}"
+            );
+        }
+        let error = fit(Taste::default(), &some, &none, Some(&some));
+        assert!(matches!(&error, Error::Data { what, .. } if what == "query"), "{error}");
+        let error = fit(Taste::default(), &some, &images.select(&[5, 2]), None);
+        assert!(matches!(&error, Error::Data { what, .. } if what == "liked image 1"), "{error}");
+        let alike = images.select(&[4, 4, 4]);
+        assert!(matches!(Catalogue::new(&alike, "synthetic"), Err(Error::Data { .. })));
+        assert!(matches!(Catalogue::new(&none, "synthetic"), Err(Error::Data { .. })));
+    }
+}
