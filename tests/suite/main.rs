@@ -17,6 +17,7 @@ mod extract;
 mod feature_file;
 mod folders;
 mod fuzz;
+mod generation;
 mod hostile;
 mod hub;
 mod images;
@@ -31,6 +32,7 @@ mod pretrain;
 mod probes;
 mod prompts;
 mod properties;
+mod recommendation;
 mod reference;
 mod search;
 #[cfg(feature = "server")]
