@@ -8,6 +8,8 @@
 //! | [`architecture`] | which room holds what, what it may import, which trait has which role |
 //! | [`methods`] | what each method gains, how that was measured, how one is added to this crate |
 //! | [`teaching`] | how captions and thumbs teach a search your words, and the page for it |
+//! | [`recommendation`] | how to recommend pictures to people, and when pictures help |
+//! | [`generation`] | which generated images to keep, whose taste it is, and how to steer |
 //! | [`backbones`] | which CLIPs can be loaded, and what they were held against |
 //! | [`pictures`] | what becomes of a picture, and where that is not what Pillow makes of it |
 //! | [`devices`] | what it runs on, and how each device was tested |
@@ -34,6 +36,12 @@ pub mod methods {}
 
 #[doc = include_str!("teaching.md")]
 pub mod teaching {}
+
+#[doc = include_str!("recommendation.md")]
+pub mod recommendation {}
+
+#[doc = include_str!("generation.md")]
+pub mod generation {}
 
 #[doc = include_str!("backbones.md")]
 pub mod backbones {}

@@ -16,7 +16,10 @@ use clip_adapter::{
 use rand::{RngExt, SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
-use crate::shared;
+use crate::{
+    commands::{failure_in, json, run_in},
+    shared,
+};
 
 fn cosine(a: &[f32], b: &[f32]) -> f64 {
     a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
@@ -386,4 +389,96 @@ fn slopes_of_pixels_are_central_differences() {
     let row = logits.rows().next().unwrap();
     let expected = row[0] - (row[0].exp() + row[1].exp()).ln();
     assert!((here.scores[0] - expected).abs() < 1e-2, "{} {expected}", here.scores[0]);
+}
+
+/// The command on the pocket model and its icons of one kind.
+#[test]
+fn choose_ranks_and_says_why() {
+    let pocket = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/pocket/images/icon-colour");
+    if !std::path::Path::new(pocket).join("food/apple.png").is_file()
+        || shared::is_left_out("choose_ranks_and_says_why", "icons in colour")
+    {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let icons = folder.path().join("icons");
+    std::fs::create_dir(&icons).unwrap();
+    for kind in ["food", "vehicles", "math"] {
+        let all = std::fs::read_dir(format!("{pocket}/{kind}")).unwrap();
+        let mut all: Vec<_> = all.map(|entry| entry.unwrap().path()).collect();
+        all.sort();
+        for icon in all.iter().take(6) {
+            let name = format!("{kind}-{}", icon.file_name().unwrap().to_str().unwrap());
+            std::fs::copy(icon, icons.join(name)).unwrap();
+        }
+    }
+    std::fs::write(icons.join("broken.png"), b"no picture").unwrap();
+    let all: Vec<String> = std::fs::read_dir(&icons)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name != "broken.png")
+        .collect();
+    // A person who likes food and wants nothing to do with mathematics.
+    let of = |kind: &str| all.iter().filter(|name| name.starts_with(kind)).cloned().collect::<Vec<_>>();
+    let (food, math) = (of("food"), of("math"));
+    let rows: String = food.iter().zip(&math).map(|(food, math)| format!("{food},{math},0\n")).collect();
+    std::fs::write(folder.path().join("pairs.csv"), format!("winner,loser,tie\n{rows}")).unwrap();
+    let said = run_in(
+        folder.path(),
+        "choose",
+        &[
+            "--images", "icons", "--prompt", "an icon of a car", "--pairs", "pairs.csv", "--taste", "4", "--keep", "3",
+            "--diverse", "dpp", "--steer", "steered.png", "--steps", "8", "--json", "out.json", "--html", "page.html",
+            "--save", "head.safetensors",
+        ],
+    );
+    assert!(said.contains("18 candidates for `an icon of a car`"), "{said}");
+    let out = json(&folder.path().join("out.json"));
+    let ranking = out["ranking"].as_array().unwrap();
+    assert_eq!((ranking.len(), &out["pairs"], &out["ties"]), (18, &6.into(), &0.into()));
+    assert!(out["left_out"][0].as_str().unwrap().contains("broken.png"));
+    for choice in ranking {
+        let parts = choice["parts"].as_object().unwrap();
+        let sum: f64 = parts.values().map(|part| part.as_f64().unwrap()).sum();
+        assert!((sum - choice["score"].as_f64().unwrap()).abs() < 1e-9);
+        assert!((0.0..=100.0).contains(&choice["probability"].as_f64().unwrap()));
+    }
+    let taste = |kind: &str| -> f64 {
+        let of = ranking.iter().filter(|choice| choice["image"].as_str().unwrap().starts_with(kind));
+        of.map(|choice| choice["parts"]["taste"].as_f64().unwrap()).sum()
+    };
+    assert!(taste("food") > 4.0 && taste("math") < -4.0);
+    assert_eq!(out["kept"].as_array().unwrap().len(), 3);
+    let scores: Vec<f64> =
+        out["steered"]["scores"].as_array().unwrap().iter().map(|score| score.as_f64().unwrap()).collect();
+    println!("steering: {:.2} to {:.2}", scores[0], scores[8]);
+    assert!(scores.len() == 9 && scores[8] > scores[0] + 1.0, "{scores:?}");
+    let page = std::fs::read_to_string(folder.path().join("page.html")).unwrap();
+    assert!(page.contains("Steered towards the prompt") && page.contains("data:image/png;base64,"));
+    assert!(image::open(folder.path().join("steered.png")).is_ok());
+    assert!(folder.path().join("head.safetensors").is_file());
+}
+
+#[test]
+fn what_choose_cannot_do_is_one_sentence() {
+    let folder = tempfile::tempdir().unwrap();
+    let icons = folder.path().join("icons");
+    std::fs::create_dir(&icons).unwrap();
+    let icon = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/pocket/images/icon-colour/food/apple.png");
+    std::fs::copy(icon, icons.join("apple.png")).unwrap();
+    std::fs::write(folder.path().join("pairs.csv"), "winner,loser\napple.png,pear.png\n").unwrap();
+    std::fs::write(folder.path().join("same.txt"), "an apple\n").unwrap();
+    let with = |more: &[&'static str]| [&["--images", "icons", "--prompt", "an apple"], more].concat();
+    for (arguments, sentence) in [
+        (vec!["--prompt", "a", "--images", "absent"], "absent"),
+        (with(&["--pairs", "pairs.csv"]), "line 2: loser: expected one of the candidates, found `pear.png`"),
+        (with(&["--distractors", "same.txt"]), "distractors: expected at least one that is not the prompt"),
+        (with(&["--aesthetic", "head"]), "setting `aesthetic`: expected FILE:NAME, found `head`"),
+        (with(&["--aesthetic", "absent:v1"]), "cannot read absent"),
+        (with(&["--taste", "NaN", "--pairs", "absent.csv"]), "cannot read absent.csv"),
+        (with(&["--keep", "2", "--diverse", "magic"]), "invalid value 'magic'"),
+    ] {
+        let message = failure_in(folder.path(), "choose", &arguments);
+        assert!(message.contains(sentence), "{arguments:?}: {message}");
+    }
 }

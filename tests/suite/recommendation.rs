@@ -3,7 +3,7 @@
 
 use burn::tensor::Device;
 use clip_adapter::{
-    Error, Run,
+    Error, FeatureFile, Run,
     features::Embeddings,
     model::Save,
     tasks::{
@@ -17,7 +17,11 @@ use clip_adapter::{
 use rand::{RngExt, SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
-use crate::{shared, taste::components};
+use crate::{
+    commands::{failure_in, json, run_in, text},
+    shared,
+    taste::components,
+};
 
 const USERS: usize = 800;
 const CHOICES: usize = 20;
@@ -212,5 +216,89 @@ fn histories_of_another_catalogue_are_refused() {
         Bpr::default().fit(&other, Some(&catalogue), &mut run).unwrap_err(),
     ] {
         assert!(error.to_string().starts_with("items of the histories: expected those"), "{error}");
+    }
+}
+
+/// A feature file of 128 items, and a table of forty users who choose one class each.
+fn files(folder: &std::path::Path) -> (String, String) {
+    let file = FeatureFile::synthetic(0).unwrap();
+    let photos = file.split("train").unwrap().clone();
+    let of_class =
+        |class: usize| (0..photos.len()).filter(move |&row| photos.labels()[row] == class).collect::<Vec<_>>();
+    let classes: Vec<Vec<usize>> = (0..4).map(of_class).collect();
+    let items = FeatureFile::new("shop", file.classifier().clone());
+    let items = items.with_split("all", file.split("train").unwrap().clone()).unwrap();
+    let path = folder.join("shop.safetensors");
+    items.write(&path).unwrap();
+    let mut table = "user,item,timestamp\n".to_owned();
+    for user in 0..40 {
+        let class = &classes[user % 4];
+        for at in 0..6 {
+            table += &format!("u{user},{},{at}\n", class[(user / 4 + at * 3) % class.len()]);
+        }
+    }
+    table += "u0,999999,9\nalone,3,1\n";
+    let clicks = folder.join("clicks.csv");
+    std::fs::write(&clicks, table).unwrap();
+    (text(path), text(clicks))
+}
+
+#[test]
+fn recommend_prints_every_method_and_its_reasons() {
+    let folder = tempfile::tempdir().unwrap();
+    let (items, clicks) = files(folder.path());
+    let arguments = [
+        "--items", &items, "--interactions", &clicks, "--user", "u7", "--top", "3", "--json", "out.json", "--html",
+        "page.html", "--save", "tower.safetensors", "--epochs", "5",
+    ];
+    let said = run_in(folder.path(), "recommend", &arguments);
+    for words in ["1 of 242 rows with unknown items, such as `999999`", "1 users with a single choice", "for u7"] {
+        assert!(said.contains(words), "{said}");
+    }
+    let out = json(&folder.path().join("out.json"));
+    for method in ["random", "popularity", "ease", "bpr", "vbpr", "history mean", "history mean, raw", "tower"] {
+        for figure in ["hr10", "ndcg10", "coverage"] {
+            let value = out["methods"][method][figure].as_f64();
+            assert!(value.is_some_and(|value| (0.0..=100.0).contains(&value)), "{method} {figure}: {out}");
+        }
+    }
+    assert!(out["methods"]["tower"]["hr10"].as_f64() > out["methods"]["random"]["hr10"].as_f64());
+    let found = out["recommendations"].as_array().unwrap();
+    assert_eq!((found.len(), found[0]["because"].as_array().unwrap().len()), (3, 3));
+    let history: Vec<&str> = out["history"].as_array().unwrap().iter().map(|item| item.as_str().unwrap()).collect();
+    assert!(history.contains(&found[0]["because"][0]["item"].as_str().unwrap()));
+    let page = std::fs::read_to_string(folder.path().join("page.html")).unwrap();
+    assert!(page.contains("What u7 may like") && page.contains("<td>tower</td>"));
+    assert!(folder.path().join("tower.safetensors").is_file());
+
+    let said = run_in(folder.path(), "recommend", &["--interactions", &clicks, "--json", "ids.json"]);
+    assert!(said.contains("left out: what takes pictures: --items has them"), "{said}");
+    let out = json(&folder.path().join("ids.json"));
+    assert!(out["methods"]["ease"]["hr10"].as_f64() > out["methods"]["random"]["hr10"].as_f64());
+    assert!(out["methods"].get("tower").is_none());
+}
+
+#[test]
+fn what_recommend_cannot_do_is_one_sentence() {
+    let folder = tempfile::tempdir().unwrap();
+    let (items, clicks) = files(folder.path());
+    std::fs::write(folder.path().join("bad.csv"), "user,item,timestamp\na,1,noon\n").unwrap();
+    std::fs::create_dir(folder.path().join("pictures")).unwrap();
+    for (arguments, sentence) in [
+        (vec!["--interactions", "absent.csv"], "cannot read absent.csv"),
+        (vec!["--interactions", "bad.csv"], "line 2: timestamp: expected a finite number, found `noon`"),
+        (vec!["--interactions", &clicks, "--items", &clicks], "expected a whole safetensors file"),
+        (vec!["--interactions", &clicks, "--items", "pictures"], "setting `backbone`: expected a CLIP"),
+        (vec!["--interactions", &clicks, "--user", "nobody"], "setting `user`: expected one of 41 in the table"),
+        (vec!["--interactions", &clicks, "--methods", "magic"], "setting `methods`: expected some of random"),
+        (vec!["--interactions", &clicks, "--least-rating", "3"], "heading: expected a column `rating`"),
+        (vec!["--interactions", &clicks, "--json", "no/such/out.json"], "cannot write"),
+        (
+            vec!["--interactions", &clicks, "--items", &items, "--methods", "popularity", "--save", "a"],
+            "setting `save`: expected `tower` among the methods",
+        ),
+    ] {
+        let message = failure_in(folder.path(), "recommend", &arguments);
+        assert!(message.contains(sentence), "{arguments:?}: {message}");
     }
 }

@@ -50,6 +50,14 @@ pub struct Recommendation {
     pub because: Vec<Reason>,
 }
 
+impl Recommendation {
+    /// One of a model that gives no reasons.
+    pub fn plain(item: usize, name: impl Into<String>, score: f32) -> Self {
+        let (name, score) = (name.into(), f64::from(score));
+        Self { item, name, score, popularity: 0.0, because: Vec::new() }
+    }
+}
+
 /// What a file says beside the numbers.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct Found {
