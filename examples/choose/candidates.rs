@@ -57,9 +57,8 @@ impl Candidates {
         if names.is_empty() {
             return Err(Error::data(readable(&folder), "at least one picture that can be read", "none"));
         }
-        let (model, class) = match (fitted, &arguments.adapter) {
-            (Some(_), Some(adapter)) => {
-                let predictor = Predictor::open(&backbone, adapter, device)?;
+        let (model, class) = match fitted {
+            Some(predictor) => {
                 let names = predictor.class_names();
                 let class = names.iter().position(|name| *name == arguments.prompt).ok_or_else(|| {
                     let expected = format!("one of the adapter's classes, `{}`", names.join("`, `"));
@@ -67,7 +66,7 @@ impl Candidates {
                 })?;
                 (predictor.model().to_device(device)?, class)
             }
-            _ => (by_texts(arguments, &clip, &rows, device)?, 0),
+            None => (by_texts(arguments, &clip, &rows, device)?, 0),
         };
         Ok(Self { clip, backbone, model, class, files, names, rows, left_out })
     }

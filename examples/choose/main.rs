@@ -6,9 +6,9 @@
 //! cargo run --release --example choose -- ... --pairs pairs.csv --ask 10 --html ranking.html
 //! ```
 
+mod candidates;
 #[path = "../cli/mod.rs"]
 mod cli;
-mod candidates;
 mod click;
 mod page;
 mod questions;
@@ -20,7 +20,9 @@ use clap::{Parser, ValueEnum};
 use clip_adapter::{
     DeviceSpec, Error, Result,
     model::Save,
-    tasks::generation::{Choice, Chooser, LinearHead, Pair, Preference, PreferenceHead, dpp, mmr, read_pairs},
+    tasks::generation::{
+        Choice, Chooser, LinearHead, Pair, Preference, PreferenceHead, dpp, mmr, read_pairs,
+    },
 };
 use serde_json::{Value, json};
 
@@ -134,7 +136,9 @@ fn choose(arguments: &Arguments) -> Result<()> {
     }
     let taste: Option<PreferenceHead> = match pairs.is_empty() {
         true => None,
-        false => Some(Preference::default().fit(&candidates.rows, &pairs, None, candidates.clip.identity())?),
+        false => {
+            Some(Preference::default().fit(&candidates.rows, &pairs, None, candidates.clip.identity())?)
+        }
     };
     let mut chooser: Chooser<'_> = candidates.chooser()?;
     if let Some(taste) = &taste {
@@ -144,9 +148,12 @@ fn choose(arguments: &Arguments) -> Result<()> {
         chooser = chooser.with("aesthetic", aesthetic, arguments.beauty);
     }
     let ranking = chooser.rank(&candidates.rows)?;
-    let kept = arguments.keep.map(|count| keep(&ranking, &candidates, count, arguments.diverse)).transpose()?;
+    let kept =
+        arguments.keep.map(|count| keep(&ranking, &candidates, count, arguments.diverse)).transpose()?;
     let steered = match (&arguments.steer, ranking.last()) {
-        (Some(path), Some(last)) => Some(steer::run(path, &candidates, last.index, arguments.steps, &device)?),
+        (Some(path), Some(last)) => {
+            Some(steer::run(path, &candidates, last.index, arguments.steps, &device)?)
+        }
         _ => None,
     };
     let outcome = Outcome { ranking, pairs, kept, steered };
@@ -191,7 +198,8 @@ fn say(arguments: &Arguments, candidates: &Candidates, outcome: &Outcome) {
     const SHOWN: usize = 10;
     println!("{} candidates for `{}`", candidates.names.len(), arguments.prompt);
     for choice in outcome.ranking.iter().take(SHOWN) {
-        let parts: Vec<String> = choice.parts.iter().map(|(name, part)| format!("{name} {part:.3}")).collect();
+        let parts: Vec<String> =
+            choice.parts.iter().map(|(name, part)| format!("{name} {part:.3}")).collect();
         println!("{:8.3}  {}  ({})", choice.score, candidates.names[choice.index], parts.join(", "));
     }
     if let Some(kept) = &outcome.kept {
@@ -221,9 +229,10 @@ fn told(arguments: &Arguments, candidates: &Candidates, outcome: &Outcome) -> Va
             })
         })
         .collect();
-    let steered = outcome.steered.as_ref().map(|steered| {
-        json!({ "image": name(steered.index), "scores": steered.scores })
-    });
+    let steered = outcome
+        .steered
+        .as_ref()
+        .map(|steered| json!({ "image": name(steered.index), "scores": steered.scores }));
     json!({
         "prompt": arguments.prompt, "distractors": candidates.distractors(), "candidates": candidates.names.len(),
         "left_out": candidates.left_out, "pairs": outcome.pairs.len(),

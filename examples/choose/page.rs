@@ -12,9 +12,8 @@ pub fn render(arguments: &Arguments, candidates: &Candidates, outcome: &Outcome)
     let card = |place: Option<usize>, choice: &Choice| -> Result<String> {
         let file = &candidates.files[choice.index];
         let picture = data_uri::of(&candidates.clip.preprocess().decode(file)?, file)?;
-        let parts: Vec<String> = (choice.parts.iter())
-            .map(|(name, part)| format!("{} {part:+.2}", html::escape(name)))
-            .collect();
+        let parts: Vec<String> =
+            (choice.parts.iter()).map(|(name, part)| format!("{} {part:+.2}", html::escape(name))).collect();
         let place = place.map_or(String::new(), |place| format!("{}. ", place + 1));
         let words = format!(
             "<strong>{place}{}</strong><span>{:.1} % the prompt<br>score {:.2}: {}</span>",
@@ -53,7 +52,8 @@ pub fn render(arguments: &Arguments, candidates: &Candidates, outcome: &Outcome)
             format!("<h2>Steered towards the prompt</h2>\n{}\n", html::cards(&sides))
         }
     };
-    let distractors: Vec<String> = candidates.distractors().into_iter().map(|text| html::escape(text)).collect();
+    let distractors: Vec<String> =
+        candidates.distractors().into_iter().map(|text| html::escape(text)).collect();
     let body = format!(
         "<p>{count} candidates for <b>{prompt}</b>, by the probability that a picture shows it rather than one of \
          {others} other texts{pairs}.</p>\n{kept}{steered}<h2>The ranking</h2>\n{all}\n\

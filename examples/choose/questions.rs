@@ -25,7 +25,8 @@ pub fn ask(
     println!("1 or 2 for the better picture, = for neither, q to end");
     for question in 0..questions {
         let head = preference.fit(&candidates.rows, pairs, None, candidates.clip.identity())?;
-        let next = preference.next_pair(&candidates.rows, pairs, &head, seed + (pairs.len() + question) as u64)?;
+        let next =
+            preference.next_pair(&candidates.rows, pairs, &head, seed + (pairs.len() + question) as u64)?;
         let Some((one, other)) = next else {
             println!("all pairs were asked");
             break;
@@ -50,9 +51,8 @@ pub fn ask(
 
 fn write(path: &Path, names: &[String], pairs: &[Pair]) -> Result<()> {
     let quoted = |at: usize| format!("\"{}\"", names[at].replace('"', "\"\""));
-    let row = |pair: &Pair| {
-        format!("{},{},{}\n", quoted(pair.winner), quoted(pair.loser), u8::from(pair.tie))
-    };
+    let row =
+        |pair: &Pair| format!("{},{},{}\n", quoted(pair.winner), quoted(pair.loser), u8::from(pair.tie));
     let rows: String = pairs.iter().map(row).collect();
     files::write(path, format!("winner,loser,tie\n{rows}"))
 }

@@ -25,7 +25,13 @@ pub struct Steered {
     pub after: RgbImage,
 }
 
-pub fn run(path: &Path, candidates: &Candidates, index: usize, steps: usize, device: &Device) -> Result<Steered> {
+pub fn run(
+    path: &Path,
+    candidates: &Candidates,
+    index: usize,
+    steps: usize,
+    device: &Device,
+) -> Result<Steered> {
     let preprocess = candidates.clip.preprocess();
     let start = preprocess.load(&[&candidates.files[index]], device)?;
     let tower = TrainableClip::from_pretrained(&candidates.backbone, device)?;
@@ -54,7 +60,8 @@ pub fn run(path: &Path, candidates: &Candidates, index: usize, steps: usize, dev
 /// No pixel is darker than black or brighter than white.
 fn within(pixels: Tensor<4>, preprocess: &Preprocess) -> Tensor<4> {
     let channels = (0..3).map(|channel| {
-        let edge = |value: f64| (value - f64::from(preprocess.mean[channel])) / f64::from(preprocess.std[channel]);
+        let edge =
+            |value: f64| (value - f64::from(preprocess.mean[channel])) / f64::from(preprocess.std[channel]);
         pixels.clone().narrow(1, channel, 1).clamp(edge(0.0), edge(1.0))
     });
     Tensor::cat(channels.collect(), 1)
@@ -65,11 +72,14 @@ fn picture(pixels: Tensor<4>, preprocess: &Preprocess) -> Result<RgbImage> {
     let [_, _, height, width] = pixels.dims();
     let values = pixels.try_into_vec_as::<f32>().map_err(|error| Error::execution("steering", error))?;
     let byte = |channel: usize, at: usize| {
-        let value = values[channel * height * width + at] * preprocess.std[channel] + preprocess.mean[channel];
+        let value =
+            values[channel * height * width + at] * preprocess.std[channel] + preprocess.mean[channel];
         (255.0 * value).round().clamp(0.0, 255.0) as u8
     };
-    let bytes: Vec<u8> =
-        (0..height * width).flat_map(|at| (0..3).map(move |channel| (channel, at))).map(|(c, at)| byte(c, at)).collect();
+    let bytes: Vec<u8> = (0..height * width)
+        .flat_map(|at| (0..3).map(move |channel| (channel, at)))
+        .map(|(c, at)| byte(c, at))
+        .collect();
     RgbImage::from_raw(width as u32, height as u32, bytes)
         .ok_or_else(|| Error::data("steered picture", "whole rows of pixels", "others"))
 }

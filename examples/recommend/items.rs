@@ -6,22 +6,29 @@ use std::{
 };
 
 use clip_adapter::{
-    ClipBackbone, Error, Result,
+    ClipBackbone, Error, FeatureFile, Result,
     burn::tensor::Device,
     input::{ImageList, readable},
-    tasks::recommendation::Catalogue,
+    tasks::recommendation::{Catalogue, Concepts},
 };
 
 /// A catalogue, and the file of each item where there is one.
 pub struct Items {
     pub catalogue: Catalogue,
     pub files: HashMap<String, PathBuf>,
+    /// The classes of a feature file that has texts, as words for what items have in common.
+    pub concepts: Option<Concepts>,
 }
 
 impl Items {
     pub fn open(path: &Path, backbone: Option<&Path>, device: &Device) -> Result<Self> {
         if !path.is_dir() {
-            return Ok(Self { catalogue: Catalogue::read(path)?, files: HashMap::new() });
+            let catalogue = Catalogue::read(path)?;
+            let concepts = match FeatureFile::read(path) {
+                Ok(file) => Some(Concepts::new(&catalogue, file.classifier())?),
+                Err(_) => None, // a catalogue needs no texts
+            };
+            return Ok(Self { catalogue, files: HashMap::new(), concepts });
         }
         let Some(backbone) = backbone else {
             return Err(Error::setting("backbone", "a CLIP for a folder of images", "none"));
@@ -41,6 +48,6 @@ impl Items {
                 Err(error) => eprintln!("left out: {error}"),
             }
         }
-        Ok(Self { catalogue: Catalogue::new(names, &rows, clip.identity())?, files })
+        Ok(Self { catalogue: Catalogue::new(names, &rows, clip.identity())?, files, concepts: None })
     }
 }

@@ -114,7 +114,10 @@ fn recommend(arguments: &Arguments) -> Result<()> {
     for why in &left {
         println!("left out: {why}");
     }
-    println!("{:24}{:>8}{:>9}{:>8}{:>10}{:>10}{:>9}", "", "HR@10", "NDCG@10", "MRR", "coverage", "HR@10 new", "fit s");
+    println!(
+        "{:24}{:>8}{:>9}{:>8}{:>10}{:>10}{:>9}",
+        "", "HR@10", "NDCG@10", "MRR", "coverage", "HR@10 new", "fit s"
+    );
     for Row { name, warm, cold, fit_seconds, .. } in &rows {
         let cold = cold.map_or("-".to_owned(), |report| format!("{:.2}", report.hit_rate));
         println!(
@@ -125,12 +128,15 @@ fn recommend(arguments: &Arguments) -> Result<()> {
     let shown = study.recommend(user, arguments.top)?;
     println!("\nfor {}, who chose {} items:", histories.users()[user], histories.of(user).len());
     for found in &shown.found {
-        println!("  {:.3}  {}{}", found.score, found.name, because(&histories, found));
+        let words = concepts(items.as_ref(), &histories, user, found)?.join(", ");
+        let words = if words.is_empty() { words } else { format!(" ({words})") };
+        println!("  {:.3}  {}{}{words}", found.score, found.name, because(&histories, found));
     }
     if let Some(path) = &arguments.save {
-        let model: &FittedTower = shown.tower.as_ref().ok_or_else(|| {
-            Error::setting("save", "`tower` among the methods", "others only")
-        })?;
+        let model: &FittedTower = shown
+            .tower
+            .as_ref()
+            .ok_or_else(|| Error::setting("save", "`tower` among the methods", "others only"))?;
         model.save(path)?;
         println!("saved {}", path.display());
     }
@@ -139,7 +145,10 @@ fn recommend(arguments: &Arguments) -> Result<()> {
         cli::files::write(path, page)?;
     }
     if let Some(path) = &arguments.json {
-        cli::files::write_json(path, &outcome(arguments, &histories, &left_out, user, &rows, &shown.found))?;
+        cli::files::write_json(
+            path,
+            &outcome(arguments, items.as_ref(), &histories, &left_out, user, &rows, &shown.found)?,
+        )?;
     }
     Ok(())
 }
@@ -177,18 +186,36 @@ fn say_left_out(left_out: &LeftOut) {
 
 /// The items that speak for one, in words.
 fn because(histories: &Histories, found: &Recommendation) -> String {
-    let names: Vec<&str> = found.because.iter().map(|reason| histories.items()[reason.item].as_str()).collect();
+    let names: Vec<&str> =
+        found.because.iter().map(|reason| histories.items()[reason.item].as_str()).collect();
     if names.is_empty() { String::new() } else { format!("  because of {}", names.join(", ")) }
+}
+
+/// The words that an item has in common with what the user chose.
+fn concepts(
+    items: Option<&Items>,
+    histories: &Histories,
+    user: usize,
+    found: &Recommendation,
+) -> Result<Vec<String>> {
+    match items.and_then(|items| items.concepts.as_ref()) {
+        None => Ok(Vec::new()),
+        Some(concepts) => {
+            let shared = concepts.shared(histories.of(user), found.item, 3)?;
+            Ok(shared.into_iter().map(|concept| concept.name).collect())
+        }
+    }
 }
 
 fn outcome(
     arguments: &Arguments,
+    items: Option<&Items>,
     histories: &Histories,
     left_out: &LeftOut,
     user: usize,
     rows: &[Row],
     found: &[Recommendation],
-) -> Value {
+) -> Result<Value> {
     let methods: serde_json::Map<String, Value> = (rows.iter())
         .map(|row| {
             let mut value = json!({
@@ -212,16 +239,17 @@ fn outcome(
             let because: Vec<Value> = (found.because.iter())
                 .map(|reason| json!({ "item": histories.items()[reason.item], "part": reason.part }))
                 .collect();
-            json!({
+            Ok(json!({
                 "item": found.name, "score": found.score, "popularity": found.popularity, "because": because,
-            })
+                "concepts": concepts(items, histories, user, found)?,
+            }))
         })
-        .collect();
-    json!({
+        .collect::<Result<_>>()?;
+    Ok(json!({
         "interactions": arguments.interactions.display().to_string(),
         "users": histories.users().len(), "items": histories.items().len(), "choices": histories.choices(),
         "left_out": left_out, "seed": arguments.seed, "device": arguments.device.to_string(), "methods": methods,
         "user": histories.users()[user], "history": names(&mut histories.of(user).iter().copied()),
         "recommendations": found,
-    })
+    }))
 }

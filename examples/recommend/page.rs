@@ -42,13 +42,15 @@ pub fn render(
         .map(|found| {
             let names: Vec<String> =
                 found.because.iter().map(|reason| html::escape(name(reason.item))).collect();
-            let because = if names.is_empty() { String::new() } else { format!("because of {}", names.join(", ")) };
+            let because =
+                if names.is_empty() { String::new() } else { format!("because of {}", names.join(", ")) };
             card(&found.name, format!("<span>{:.3} {because}</span>", found.score))
         })
         .collect::<Result<_>>()?;
     let cells = |row: &Row| {
         let new = row.cold.map_or("–".to_owned(), |report| format!("{:.2}", report.hit_rate));
-        let numbers = [row.warm.hit_rate, row.warm.ndcg, row.warm.coverage].map(|value| format!("{value:.2}"));
+        let numbers =
+            [row.warm.hit_rate, row.warm.ndcg, row.warm.coverage].map(|value| format!("{value:.2}"));
         let seconds = format!("{:.2}", row.fit_seconds);
         [&[row.name.to_owned()][..], &numbers, &[new, seconds]].concat()
     };

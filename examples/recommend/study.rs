@@ -7,8 +7,8 @@ use clip_adapter::{
     burn::tensor::Device,
     evaluate::ranking::{RankingReport, best},
     tasks::recommendation::{
-        Bpr, Ease, FittedTower, Histories, HistoryMean, Popularity, Random, Recommendation, Recommender, Tower,
-        evaluate,
+        Bpr, Ease, FittedTower, Histories, HistoryMean, Popularity, Random, Recommendation, Recommender,
+        Tower, evaluate,
     },
 };
 
@@ -60,7 +60,10 @@ impl<'a> Study<'a> {
         let (earlier, mut last) = all.leave_last_out();
         if let Some(scored) = arguments.scored {
             let step = last.len().div_ceil(scored.max(1)).max(1);
-            last.iter_mut().enumerate().filter(|(user, _)| user % step != 0).for_each(|(_, last)| *last = None);
+            last.iter_mut()
+                .enumerate()
+                .filter(|(user, _)| user % step != 0)
+                .for_each(|(_, last)| *last = None);
         }
         let counts = earlier.popularity();
         let (new, known): (Vec<usize>, Vec<usize>) = (0..counts.len()).partition(|&item| counts[item] == 0);
@@ -78,7 +81,9 @@ impl<'a> Study<'a> {
             Some(methods) => methods.iter().any(|method| method == name),
             None => true,
         };
-        if let Some(unknown) = self.arguments.methods.iter().flatten().find(|name| !METHODS.contains(&&***name)) {
+        if let Some(unknown) =
+            self.arguments.methods.iter().flatten().find(|name| !METHODS.contains(&&***name))
+        {
             return Err(Error::setting("methods", format!("some of {}", METHODS.join(", ")), unknown));
         }
         let (mut rows, mut left) = (Vec::new(), Vec::new());
@@ -97,7 +102,10 @@ impl<'a> Study<'a> {
                 let (model, seconds) = timed(|| Ease { lambda: self.arguments.lambda }.fit(histories))?;
                 rows.push(self.row(&model, &model, seconds)?);
             } else {
-                left.push(format!("EASE, whose matrix of {} items squared is too large", histories.items().len()));
+                left.push(format!(
+                    "EASE, whose matrix of {} items squared is too large",
+                    histories.items().len()
+                ));
             }
         }
         if wanted("bpr") {

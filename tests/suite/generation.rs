@@ -58,8 +58,7 @@ fn best_of_eight(file: &FeatureFile, seed: u64) -> [f64; 2] {
         wrong.truncate(7);
         wrong.push(right[class][random.random_range(0..right[class].len())]);
         let candidates = images.select(&wrong);
-        let choosers =
-            [Chooser::zero_shot(classes, class).unwrap(), Chooser::new(&model, class).unwrap()];
+        let choosers = [Chooser::zero_shot(classes, class).unwrap(), Chooser::new(&model, class).unwrap()];
         for (found, chooser) in found.iter_mut().zip(&choosers) {
             let best = chooser.rank(&candidates).unwrap()[0].index;
             *found += if best == 7 { 100.0 / DRAWS as f64 } else { 0.0 };
@@ -97,7 +96,9 @@ fn public_aesthetic_heads_give_the_published_ratings() {
             safetensors::Dtype::F32 => {
                 rows.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
             }
-            _ => rows.data().chunks_exact(2).map(|b| half::f16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
+            _ => {
+                rows.data().chunks_exact(2).map(|b| half::f16::from_le_bytes([b[0], b[1]]).to_f32()).collect()
+            }
         };
         Embeddings::new(values, rows.shape()[1]).unwrap()
     };
@@ -135,7 +136,11 @@ fn pairs_teach_a_taste() {
                 let (a, b) = (random.random_range(0..seen.len()), random.random_range(0..seen.len() - 1));
                 let b = if b < a { b } else { b + 1 };
                 let apart = 2.0 * f64::from(scores[seen[a]] - scores[seen[b]]);
-                if random.random_bool(1.0 / (1.0 + (-apart).exp())) { Pair::won(a, b) } else { Pair::won(b, a) }
+                if random.random_bool(1.0 / (1.0 + (-apart).exp())) {
+                    Pair::won(a, b)
+                } else {
+                    Pair::won(b, a)
+                }
             })
             .collect();
         for (accuracy, count) in accuracy.iter_mut().zip(COUNTS) {
@@ -198,7 +203,11 @@ fn a_chosen_question_is_of_use_and_is_never_asked_twice() {
     for question in 0..15 {
         let head = preference.fit(&images, &pairs, None, &backbone).unwrap();
         let (a, b) = preference.next_pair(&images, &pairs, &head, question).unwrap().unwrap();
-        assert!(!pairs.iter().any(|pair: &Pair| (pair.winner.min(pair.loser), pair.winner.max(pair.loser)) == (a, b)));
+        assert!(
+            !pairs
+                .iter()
+                .any(|pair: &Pair| (pair.winner.min(pair.loser), pair.winner.max(pair.loser)) == (a, b))
+        );
         pairs.push(if images.row(a)[0] > images.row(b)[0] { Pair::won(a, b) } else { Pair::won(b, a) });
     }
     let two = images.select(&[0, 1]);
@@ -215,7 +224,8 @@ fn saved_heads_and_priors_give_the_same_bits() {
     let images = photos.embeddings();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("head.safetensors");
-    let head = Preference::default().fit(images, &[Pair::won(3, 60), Pair::tied(4, 5)], None, &backbone).unwrap();
+    let head =
+        Preference::default().fit(images, &[Pair::won(3, 60), Pair::tied(4, 5)], None, &backbone).unwrap();
     head.save(&path).unwrap();
     let same = PreferenceHead::open(&path, &backbone).unwrap();
     assert_eq!(same.scores(images).unwrap(), head.scores(images).unwrap());
@@ -374,9 +384,8 @@ fn slopes_of_pixels_are_central_differences() {
     let model = ZeroShot::default().fit(&Support::new(set).unwrap(), &classes, &device).unwrap();
     let tower = TrainableClip::from_pretrained(&model_folder, &device).unwrap();
     let pixels = clip.preprocess().load(&[&picture], &device).unwrap();
-    let slopes = |pixels: Tensor<4>| {
-        pixel_slopes(&model, |pixels| tower.image_embeddings(pixels), pixels, 0).unwrap()
-    };
+    let slopes =
+        |pixels: Tensor<4>| pixel_slopes(&model, |pixels| tower.image_embeddings(pixels), pixels, 0).unwrap();
     let here = slopes(pixels.clone());
     let length = here.values.clone().powi_scalar(2).sum().sqrt().into_scalar::<f32>();
     let along = here.values.mul_scalar(1.0 / length);
@@ -427,9 +436,28 @@ fn choose_ranks_and_says_why() {
         folder.path(),
         "choose",
         &[
-            "--images", "icons", "--prompt", "an icon of a car", "--pairs", "pairs.csv", "--taste", "4", "--keep", "3",
-            "--diverse", "dpp", "--steer", "steered.png", "--steps", "8", "--json", "out.json", "--html", "page.html",
-            "--save", "head.safetensors",
+            "--images",
+            "icons",
+            "--prompt",
+            "an icon of a car",
+            "--pairs",
+            "pairs.csv",
+            "--taste",
+            "4",
+            "--keep",
+            "3",
+            "--diverse",
+            "dpp",
+            "--steer",
+            "steered.png",
+            "--steps",
+            "8",
+            "--json",
+            "out.json",
+            "--html",
+            "page.html",
+            "--save",
+            "head.safetensors",
         ],
     );
     assert!(said.contains("18 candidates for `an icon of a car`"), "{said}");

@@ -141,9 +141,8 @@ mod tests {
         let chosen = dpp(&quality, &rows, 5).unwrap();
         let (unit, z) = (rows.normalised(), standardised(&quality));
         let determinant = |set: &[usize]| {
-            let entry = |a: usize, b: usize| {
-                f64::from(dot(unit.row(a), unit.row(b))) * ((z[a] + z[b]) / 2.0).exp()
-            };
+            let entry =
+                |a: usize, b: usize| f64::from(dot(unit.row(a), unit.row(b))) * ((z[a] + z[b]) / 2.0).exp();
             let mut rows: Vec<Vec<f64>> =
                 set.iter().map(|&a| set.iter().map(|&b| entry(a, b)).collect()).collect();
             let mut product = 1.0;

@@ -109,6 +109,9 @@ mod tests {
         let error = export(&rows, 1.0, "b", Pipeline::IpAdapterSdxl, &path).unwrap_err();
         assert!(matches!(error, Error::Dim { expected: 1280, found: 2, .. }));
         assert!(matches!(export(&rows, 0.0, "b", Pipeline::Other, &path), Err(Error::Setting { .. })));
-        assert!(matches!(export(&rows.select(&[]), 1.0, "b", Pipeline::Other, &path), Err(Error::Data { .. })));
+        assert!(matches!(
+            export(&rows.select(&[]), 1.0, "b", Pipeline::Other, &path),
+            Err(Error::Data { .. })
+        ));
     }
 }

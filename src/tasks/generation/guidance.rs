@@ -103,7 +103,11 @@ fn of_input<const D: usize>(
     // Each image has a score of its own, and so the slope of their sum is that of each.
     let gradients = scores.clone().sum().backward();
     let values = tracked.grad(&gradients).ok_or_else(|| {
-        Error::unsupported("guidance", "a classifier that can be differentiated", format!("`{}`", classifier.kind()))
+        Error::unsupported(
+            "guidance",
+            "a classifier that can be differentiated",
+            format!("`{}`", classifier.kind()),
+        )
     })?;
     let scores = scores.inner().try_into_vec_as::<f32>();
     Ok(Slopes { scores: scores.map_err(|error| Error::execution("guiding", error))?, values })

@@ -98,7 +98,8 @@ impl MlpPrior {
         not_negative("cosine", self.cosine)?;
         positive("rate", self.rate)?;
         not_negative("decay", self.decay)?;
-        let least = [("hidden", self.hidden, 1), ("batch_size", self.batch_size, 2), ("epochs", self.epochs, 1)];
+        let least =
+            [("hidden", self.hidden, 1), ("batch_size", self.batch_size, 2), ("epochs", self.epochs, 1)];
         match least.into_iter().find(|(_, value, least)| value < least) {
             Some((name, value, least)) => Err(Error::setting(name, format!("{least} or more"), value)),
             None => Ok(()),

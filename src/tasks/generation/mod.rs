@@ -15,7 +15,7 @@ mod pairs;
 mod preference;
 mod prior;
 
-pub use chooser::{Chooser, DISTRACTORS, Choice, classifier};
+pub use chooser::{Choice, Chooser, DISTRACTORS, classifier};
 pub use diversity::{dpp, mmr};
 pub use export::{Pipeline, export};
 pub use guidance::{Slopes, climb, pixel_slopes, slopes};

@@ -110,7 +110,8 @@ impl Preference {
             }
         }
         let moved = ridge.solve(dim);
-        let weights: Vec<f32> = start.iter().zip(&moved).map(|(start, moved)| (start + moved) as f32).collect();
+        let weights: Vec<f32> =
+            start.iter().zip(&moved).map(|(start, moved)| (start + moved) as f32).collect();
         Ok(PreferenceHead {
             settings: *self,
             weights,

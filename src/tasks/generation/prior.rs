@@ -235,7 +235,11 @@ impl FittedPrior {
             positive("lambda", settings.lambda).map_err(|error| saved.locate("settings", error))?;
             let (found, device): (Found, _) = (saved.json("found")?, Device::default());
             if !found.scale.is_finite() || !found.length.is_finite() || found.length <= 0.0 {
-                return Err(saved.malformed("metadata `found`", "finite numbers, a length above 0", found.length));
+                return Err(saved.malformed(
+                    "metadata `found`",
+                    "finite numbers, a length above 0",
+                    found.length,
+                ));
             }
             let failed = |error| Error::execution("reading a prior", error);
             let text_mean = saved.tensor("text_mean", [None], &device)?;

@@ -312,7 +312,8 @@ impl Seen {
     fn margin(&mut self, user: &[f32], chosen: usize, other: usize) -> f32 {
         let [chosen, other] = [chosen, other].map(|item| self.place[item] as usize);
         let projected = &self.projected;
-        let differ = |(at, apart): (usize, &mut f32)| *apart = projected[(chosen, at)] - projected[(other, at)];
+        let differ =
+            |(at, apart): (usize, &mut f32)| *apart = projected[(chosen, at)] - projected[(other, at)];
         self.apart.iter_mut().enumerate().for_each(differ);
         user.iter().zip(&self.apart).map(|(user, apart)| user * apart).sum()
     }

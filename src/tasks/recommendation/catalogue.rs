@@ -43,7 +43,9 @@ impl Catalogue {
         let count = features.rows().max(1) as f64;
         let mut mean = vec![0.0; features.dim()];
         for row in 0..features.rows() {
-            mean.iter_mut().zip(features.row(row)).for_each(|(mean, &value)| *mean += f64::from(value) / count);
+            mean.iter_mut()
+                .zip(features.row(row))
+                .for_each(|(mean, &value)| *mean += f64::from(value) / count);
         }
         let mean = mean.into_iter().map(|value: f64| value as f32).collect();
         Self::with_mean(names.into_iter().map(Into::into).collect(), features, mean, backbone.into())

@@ -157,8 +157,7 @@ impl FittedTower {
         let catalogue = self.catalogue.with_new(names, images)?;
         let mut counts = self.counts.clone();
         counts.resize(catalogue.len(), 0);
-        let grown =
-            Self::new(self.settings.clone(), self.net.clone(), catalogue, counts, &self.device)?;
+        let grown = Self::new(self.settings.clone(), self.net.clone(), catalogue, counts, &self.device)?;
         Ok(Self { beta: self.beta, ..grown })
     }
 

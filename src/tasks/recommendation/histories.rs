@@ -115,11 +115,21 @@ mod tests {
     #[test]
     fn every_fault_is_named() {
         for (users, items, of, sentence) in [
-            (vec!["a", "a"], vec!["x"], vec![vec![], vec![]], "users: expected names that differ, found `a` twice"),
+            (
+                vec!["a", "a"],
+                vec!["x"],
+                vec![vec![], vec![]],
+                "users: expected names that differ, found `a` twice",
+            ),
             (vec!["a"], vec!["x", "x"], vec![vec![]], "items: expected names that differ, found `x` twice"),
             (vec!["a"], vec!["x"], vec![], "histories: expected one for each of 1 users, found 0"),
             (vec!["a"], vec!["x"], vec![vec![1]], "history of `a`: expected items below 1, found 1"),
-            (vec!["a"], vec!["x"], vec![vec![0, 0]], "history of `a`: expected each item once, found one again"),
+            (
+                vec!["a"],
+                vec!["x"],
+                vec![vec![0, 0]],
+                "history of `a`: expected each item once, found one again",
+            ),
         ] {
             assert_eq!(Histories::new(users, items, of).unwrap_err().to_string(), sentence);
         }

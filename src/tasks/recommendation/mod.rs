@@ -17,6 +17,7 @@
 mod batches;
 mod bpr;
 mod catalogue;
+mod concepts;
 mod digest;
 mod ease;
 mod evaluation;
@@ -32,6 +33,7 @@ mod vectors;
 
 pub use bpr::Bpr;
 pub use catalogue::Catalogue;
+pub use concepts::{Concept, Concepts};
 pub use ease::{Ease, FittedEase};
 pub use evaluation::{Recommender, evaluate};
 pub use fitted_bpr::FittedBpr;

@@ -208,7 +208,14 @@ impl Rows {
             }
         }
         let left_out = LeftOut::default();
-        Self { users: Names::default(), items, fixed: catalogue.is_some(), doubled, choices: vec![], left_out }
+        Self {
+            users: Names::default(),
+            items,
+            fixed: catalogue.is_some(),
+            doubled,
+            choices: vec![],
+            left_out,
+        }
     }
 
     fn add(&mut self, row: Row<'_>, least_rating: Option<f64>) {

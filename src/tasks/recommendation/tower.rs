@@ -150,7 +150,12 @@ impl Tower {
     /// # Errors
     /// [`Error::Setting`] for a setting out of range; [`Error::Data`] if the histories are of other items or hold no
     /// choice; and whatever training fails with: [`Error::Diverged`], [`Error::Cancelled`], [`Error::Execution`].
-    pub fn fit(&self, catalogue: &Catalogue, histories: &Histories, run: &mut Run<'_>) -> Result<FittedTower> {
+    pub fn fit(
+        &self,
+        catalogue: &Catalogue,
+        histories: &Histories,
+        run: &mut Run<'_>,
+    ) -> Result<FittedTower> {
         self.validate(catalogue.dim())?;
         catalogue.check(histories)?;
         if histories.choices() == 0 {
@@ -169,8 +174,7 @@ impl Tower {
             let mut session = Session::open(run, identity, 1)?;
             // A constant rate: the cosine's floor is its top.
             let schedule = Schedule { floor: 1.0, ..Schedule::cosine(self.rate, self.epochs) };
-            let optimiser =
-                Optimiser::AdamW { epsilon: Optimiser::EPSILON, weight_decay: self.decay };
+            let optimiser = Optimiser::AdamW { epsilon: Optimiser::EPSILON, weight_decay: self.decay };
             let gradients = |net: &Net, batch: Batch| {
                 let loss = net.loss(&x, &batch, self.tau);
                 Ok((loss.clone().inner(), GradientsParams::from_grads(loss.backward(), net)))
