@@ -221,13 +221,13 @@ fn histories_of_another_catalogue_are_refused() {
 /// A feature file of 128 items, and a table of forty users who choose one class each.
 fn files(folder: &std::path::Path) -> (String, String) {
     let file = FeatureFile::synthetic(0).unwrap();
-    let photos = file.split("train").unwrap().clone();
+    let photos = file.split("train").unwrap();
     let of_class = |class: usize| {
         (0..photos.len()).filter(move |&row| photos.labels()[row] == class).collect::<Vec<_>>()
     };
     let classes: Vec<Vec<usize>> = (0..4).map(of_class).collect();
     let items = FeatureFile::new("shop", file.classifier().clone());
-    let items = items.with_split("all", file.split("train").unwrap().clone()).unwrap();
+    let items = items.with_split("all", photos.clone()).unwrap();
     let path = folder.join("shop.safetensors");
     items.write(&path).unwrap();
     let mut table = "user,item,timestamp\n".to_owned();
