@@ -11,6 +11,8 @@
 //! | [`teaching`] | how captions and thumbs teach a search your words, and the page for it |
 //! | [`domains`] | how a classifier moves to images that nobody labelled |
 //! | [`explain`] | what an adapter learned, and whether to trust it |
+//! | [`recommendation`] | how to recommend pictures to people, and when pictures help |
+//! | [`generation`] | which generated images to keep, whose taste it is, and how to steer |
 //! | [`backbones`] | which CLIPs can be loaded, and what they were held against |
 //! | [`pictures`] | what becomes of a picture, and where that is not what Pillow makes of it |
 //! | [`devices`] | what it runs on, and how each device was tested |
@@ -46,6 +48,12 @@ pub mod domains {}
 
 #[doc = include_str!("explain.md")]
 pub mod explain {}
+
+#[doc = include_str!("recommendation.md")]
+pub mod recommendation {}
+
+#[doc = include_str!("generation.md")]
+pub mod generation {}
 
 #[doc = include_str!("backbones.md")]
 pub mod backbones {}

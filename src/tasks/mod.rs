@@ -1,6 +1,8 @@
 //! The same parts put to other uses than fitting a method to shots.
 
+pub mod generation;
 mod predictor;
+pub mod recommendation;
 pub mod retrieval;
 pub mod search;
 pub mod taste;
