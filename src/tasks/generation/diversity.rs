@@ -150,9 +150,8 @@ mod tests {
                 product *= rows[at][at];
                 for below in at + 1..set.len() {
                     let factor = rows[below][at] / rows[at][at];
-                    for column in at..set.len() {
-                        rows[below][column] -= factor * rows[at][column];
-                    }
+                    let (above, rest) = rows.split_at_mut(below);
+                    rest[0].iter_mut().zip(&above[at]).for_each(|(entry, over)| *entry -= factor * over);
                 }
             }
             product
