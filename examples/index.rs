@@ -152,24 +152,24 @@ fn export(index: &PhotoIndex, path: &Path, half: bool) -> Result<()> {
             println!("wrote {} and {}", path.display(), names.display());
             Ok(())
         }
-        Some("parquet") if !half => parquet(index, path),
+        Some("parquet") if !half => export_parquet(index, path),
         _ => {
             let expected = if half { ".npy" } else { ".npy or .parquet" };
             let expected = format!("a name that ends in {expected}");
-            Err(Error::data(path.display().to_string(), expected, "another"))
+            Err(Error::data("export", expected, path.display()))
         }
     }
 }
 
 #[cfg(feature = "parquet")]
-fn parquet(index: &PhotoIndex, path: &Path) -> Result<()> {
+fn export_parquet(index: &PhotoIndex, path: &Path) -> Result<()> {
     index.write_parquet(path)?;
     println!("wrote {}", path.display());
     Ok(())
 }
 
 #[cfg(not(feature = "parquet"))]
-fn parquet(_: &PhotoIndex, _: &Path) -> Result<()> {
+fn export_parquet(_: &PhotoIndex, _: &Path) -> Result<()> {
     Err(Error::unsupported("export", ".npy", ".parquet, which needs the crate feature `parquet`"))
 }
 

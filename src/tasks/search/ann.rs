@@ -33,9 +33,9 @@ const BOUND: f32 = 1.0001;
 ///
 /// | Name | Default | Range | Meaning |
 /// | --- | --- | --- | --- |
-/// | `links` | 16 | 2..=256 | rows that each row is linked to, a level; memory grows with it |
-/// | `effort` | 100 | 1 or more | candidates looked at when a row is put in; the time of the build grows with it |
-/// | `breadth` | 64 | 1 or more | candidates kept in a search: recall and time grow with it |
+/// | `links` | 32 | 2..=256 | rows that each row is linked to, a level; memory grows with it |
+/// | `effort` | 200 | 1 or more | candidates looked at when a row is put in; the time of the build grows with it |
+/// | `breadth` | 128 | 1 or more | candidates kept in a search: recall and time grow with it |
 ///
 /// Exact search of a million rows takes milliseconds a query in a batch: this is for more, or for single queries.
 ///
@@ -64,7 +64,7 @@ pub struct Ann {
 
 impl Default for Ann {
     fn default() -> Self {
-        Self { links: 16, effort: 100, breadth: 64 }
+        Self { links: 32, effort: 200, breadth: 128 }
     }
 }
 
