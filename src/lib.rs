@@ -40,7 +40,7 @@
 //! | [`train`] | what a [`Method`] is, the registry, one loop for all that trains |
 //! | [`methods`] | one file a method: [`AutoAdapter`], [`ClipAdapter`], [`TipAdapter`] and others |
 //! | [`pretrain`] | what is learned before the few examples come: a CLIP of one's own |
-//! | [`tasks`] | the same parts put to other uses: [`tasks::Predictor`], unlabelled images |
+//! | [`tasks`] | the same parts put to other uses: [`tasks::Predictor`], unlabelled images, questions, videos |
 //! | [`guide`] | the long form, one page a subject |
 //!
 //! [`prelude`] has the names that most programs need. `burn` and `image` are re-exported, in the

@@ -25,7 +25,9 @@ pub fn table(heading: &[&str], rows: &[Vec<String>]) -> String {
     let rows: String = (rows.iter())
         .map(|row| format!("<tr>{}</tr>\n", cells("td", &mut row.iter().map(String::as_str))))
         .collect();
-    format!("<div class=\"scroll\"><table><thead><tr>{heading}</tr></thead>\n<tbody>{rows}</tbody></table></div>")
+    format!(
+        "<div class=\"scroll\"><table><thead><tr>{heading}</tr></thead>\n<tbody>{rows}</tbody></table></div>"
+    )
 }
 
 /// A picture with words below it.

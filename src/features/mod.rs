@@ -1,9 +1,11 @@
-//! What a frozen CLIP says about images and classes: embeddings with labels, the text classifier, few-shot draws, and
-//! the file that holds them.
+//! What a frozen CLIP says about images and classes: embeddings with labels, the text classifier, few-shot draws, frames
+//! of videos, and the files that hold them.
 
 mod classifier;
 mod embeddings;
 mod file;
+mod frame_file;
+mod frames;
 mod set;
 mod shots;
 mod similarity;
@@ -12,6 +14,8 @@ mod synthetic;
 pub use classifier::TextClassifier;
 pub use embeddings::Embeddings;
 pub use file::{FORMAT, FeatureFile};
+pub use frame_file::{FRAME_FORMAT, FrameFile};
+pub use frames::FrameSet;
 pub use set::{FeatureSet, TestSet};
 pub use shots::Support;
 pub use similarity::{contrastive_logits, normalise};

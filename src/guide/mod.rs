@@ -9,6 +9,8 @@
 //! | [`methods`] | what each method gains, how that was measured, how one is added to this crate |
 //! | [`backbones`] | which CLIPs can be loaded, and what they were held against |
 //! | [`pictures`] | what becomes of a picture, and where that is not what Pillow makes of it |
+//! | [`questions`] | how questions about pictures are answered, and what an accuracy there is worth |
+//! | [`video`] | how videos are read, told apart and found |
 //! | [`devices`] | what it runs on, and how each device was tested |
 //! | [`speed`] | how fast it is beside PyTorch |
 //! | [`files`] | what stands in every file that is written |
@@ -35,6 +37,12 @@ pub mod backbones {}
 
 #[doc = include_str!("pictures.md")]
 pub mod pictures {}
+
+#[doc = include_str!("questions.md")]
+pub mod questions {}
+
+#[doc = include_str!("video.md")]
+pub mod video {}
 
 #[doc = include_str!("devices.md")]
 pub mod devices {}

@@ -1,7 +1,10 @@
 //! The same parts put to other uses than fitting a method to shots.
 
 mod predictor;
+mod prototypes;
+pub mod questions;
 pub mod unlabelled;
+pub mod video;
 
 pub use predictor::Predictor;
 
@@ -16,7 +19,11 @@ use crate::train::Registry;
 
 /// What [`Registry::builtin`] knows, and what the tasks save.
 pub fn registry() -> Registry {
-    Registry::builtin().with_model::<unlabelled::FittedTransClip>()
+    Registry::builtin()
+        .with_model::<unlabelled::FittedTransClip>()
+        .with_model::<questions::FittedAnswerClassifier>()
+        .with_model::<questions::FittedStatements>()
+        .with_model::<video::FittedTemporalTransformer>()
 }
 
 /// Opens a file of whatever this crate saves, for features that `expected` names.

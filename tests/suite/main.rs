@@ -1,6 +1,7 @@
 //! Every integration test, as one binary: building it once is most of the cost.
 
 mod adapter_file;
+mod answers;
 mod augment;
 mod auto;
 mod backbone;
@@ -15,6 +16,7 @@ mod edges;
 mod extract;
 mod feature_file;
 mod folders;
+mod frames;
 mod fuzz;
 mod hostile;
 mod hub;
@@ -30,6 +32,7 @@ mod pretrain;
 mod probes;
 mod prompts;
 mod properties;
+mod questions;
 mod reference;
 #[cfg(feature = "server")]
 mod serve;
@@ -39,5 +42,6 @@ mod train_folder;
 mod trainable;
 mod trained_methods;
 mod transductive;
+mod video;
 mod weights;
 mod words;

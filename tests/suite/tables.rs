@@ -9,9 +9,12 @@ use std::{
 
 use clip_adapter::{
     AdapterConfig, ProLip, ResidualFusionConfig,
+    adapter::TemporalAdapterConfig,
     input::{Augment, Preprocess},
     pretrain::Contrastive,
+    tasks::questions::{AnswerClassifier, Prompts, StatementAdapter, Statements},
     tasks::unlabelled::{Tda, TransClip},
+    tasks::video::{Dct, TemporalTransformer},
     train::Registry,
 };
 use serde_json::{Value, json};
@@ -156,8 +159,19 @@ fn preprocess() -> Value {
 fn others() -> BTreeMap<&'static str, Value> {
     let mut adapter = json!(AdapterConfig::new(64));
     adapter["dim"] = "".into(); // has no default
+    let mut temporal = json!(TemporalAdapterConfig::new(64, 8));
+    (temporal["dim"], temporal["frames"]) = ("".into(), "".into());
+    let mut statements = json!(Statements::default());
+    statements["negations"] = "not, no, never, without".into();
     BTreeMap::from([
         ("AdapterConfig", adapter),
+        ("AnswerClassifier", json!(AnswerClassifier::default())),
+        ("Dct", json!(Dct::default())),
+        ("Prompts", json!(Prompts::default())),
+        ("StatementAdapter", json!(StatementAdapter::default())),
+        ("Statements", statements),
+        ("TemporalAdapterConfig", temporal),
+        ("TemporalTransformer", json!(TemporalTransformer::default())),
         ("Augment", json!(Augment::default())),
         ("Contrastive", json!(Contrastive::default())),
         ("Preprocess", preprocess()),
