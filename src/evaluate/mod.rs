@@ -1,6 +1,7 @@
 //! Honest numbers: accuracy, F1, confusion, calibration, conformal sets, rejection, retrieval, recommended
 //! lists, the protocol they were reached under, and the report.
 
+pub mod answers;
 mod calibration;
 mod conformal;
 mod logits;

@@ -15,6 +15,8 @@
 //! | [`generation`] | which generated images to keep, whose taste it is, and how to steer |
 //! | [`backbones`] | which CLIPs can be loaded, and what they were held against |
 //! | [`pictures`] | what becomes of a picture, and where that is not what Pillow makes of it |
+//! | [`questions`] | how questions about pictures are answered, and what an accuracy there is worth |
+//! | [`video`] | how videos are read, told apart and found |
 //! | [`devices`] | what it runs on, and how each device was tested |
 //! | [`search`] | how to find images by a sentence or an image, and keep an index of a folder |
 //! | [`speed`] | how fast it is beside PyTorch |
@@ -60,6 +62,12 @@ pub mod backbones {}
 
 #[doc = include_str!("pictures.md")]
 pub mod pictures {}
+
+#[doc = include_str!("questions.md")]
+pub mod questions {}
+
+#[doc = include_str!("video.md")]
+pub mod video {}
 
 #[doc = include_str!("devices.md")]
 pub mod devices {}

@@ -1,6 +1,7 @@
 //! Every integration test, as one binary: building it once is most of the cost.
 
 mod adapter_file;
+mod answers;
 mod augment;
 mod auto;
 mod backbone;
@@ -18,6 +19,7 @@ mod explain;
 mod extract;
 mod feature_file;
 mod folders;
+mod frames;
 mod fuzz;
 mod generation;
 mod hostile;
@@ -34,6 +36,7 @@ mod pretrain;
 mod probes;
 mod prompts;
 mod properties;
+mod questions;
 mod recommendation;
 mod reference;
 mod retrieval;
@@ -49,5 +52,6 @@ mod train_folder;
 mod trainable;
 mod trained_methods;
 mod transductive;
+mod video;
 mod weights;
 mod words;

@@ -6,7 +6,7 @@ use std::{env, io::Write, path::PathBuf};
 use clip_adapter::FeatureFile;
 
 /// A line on the terminal that the test runner cannot swallow.
-fn say_skipped(test: &str, why: &str) {
+pub fn say_skipped(test: &str, why: &str) {
     let _ = std::io::stderr().write_all(format!("SKIPPED {test}: {why}\n").as_bytes());
 }
 

@@ -9,14 +9,17 @@ use std::{
 
 use clip_adapter::{
     AdapterConfig, ProLip, ResidualFusionConfig,
+    adapter::TemporalAdapterConfig,
     explain::{Occlusion, Splice},
     input::{Augment, Preprocess},
     pretrain::Contrastive,
     tasks::generation::{MlpPrior, Preference, Prior},
+    tasks::questions::{AnswerClassifier, Prompts, StatementAdapter, Statements},
     tasks::recommendation::{Bpr, Ease, Tower},
     tasks::retrieval::{ClipAdapterPair, DualSoftmax, LinearPair, Nnn, QbNorm},
     tasks::taste::Taste,
     tasks::unlabelled::{DomainAdapter, Tda, TransClip},
+    tasks::video::{Dct, TemporalTransformer},
     train::Registry,
 };
 use serde_json::{Value, json};
@@ -164,10 +167,21 @@ fn preprocess() -> Value {
 fn others() -> BTreeMap<&'static str, Value> {
     let mut adapter = json!(AdapterConfig::new(64));
     adapter["dim"] = "".into(); // has no default
+    let mut temporal = json!(TemporalAdapterConfig::new(64, 8));
+    (temporal["dim"], temporal["frames"]) = ("".into(), "".into());
+    let mut statements = json!(Statements::default());
+    statements["negations"] = "not, no, never, without".into();
     BTreeMap::from([
         #[cfg(feature = "ann")]
         ("Ann", json!(clip_adapter::tasks::search::Ann::default())),
         ("AdapterConfig", adapter),
+        ("AnswerClassifier", json!(AnswerClassifier::default())),
+        ("Dct", json!(Dct::default())),
+        ("Prompts", json!(Prompts::default())),
+        ("StatementAdapter", json!(StatementAdapter::default())),
+        ("Statements", statements),
+        ("TemporalAdapterConfig", temporal),
+        ("TemporalTransformer", json!(TemporalTransformer::default())),
         ("Augment", json!(Augment::default())),
         ("ClipAdapterPair", json!(ClipAdapterPair::default())),
         ("Contrastive", json!(Contrastive::default())),
