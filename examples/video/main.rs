@@ -16,7 +16,7 @@ use std::{path::PathBuf, process::ExitCode, time::Instant};
 
 use clap::Parser;
 use clip_adapter::{
-    Classifier, ClipBackbone, DeviceSpec, Error, Report, Result, Run, Support, TestSet, TextClassifier,
+    ClipBackbone, DeviceSpec, Error, Report, Result, Run, Support, TestSet, TextClassifier,
     features::{FrameFile, FrameSet},
     model::Save,
     tasks::video::{Pooling, Scoring, TemporalTransformer},

@@ -28,6 +28,7 @@ pub enum Candidate<'a> {
 /// What was fitted, of whichever kind.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
+#[expect(clippy::large_enum_variant)] // there is one of them at a time
 pub enum Answerer {
     /// The head over statements.
     Statements(FittedStatements),
