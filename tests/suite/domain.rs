@@ -210,6 +210,7 @@ fn absent_classes_are_dropped() {
 }
 
 /// The rounds as their formulas stand, by elimination on a full matrix.
+#[allow(clippy::needless_range_loop)]
 fn in_plain_loops(y: &Rows, images: &Rows, source: &[(Vec<f64>, usize)], balanced: bool) -> Rows {
     let (dim, classes, count) = (images[0].len(), y[0].len(), images.len());
     let answer =
@@ -260,6 +261,7 @@ fn in_plain_loops(y: &Rows, images: &Rows, source: &[(Vec<f64>, usize)], balance
 }
 
 /// Gauss's elimination of a positive definite system.
+#[allow(clippy::needless_range_loop)]
 fn solve(mut a: Rows, b: &[f64]) -> Vec<f64> {
     let mut x = b.to_vec();
     for pivot in 0..x.len() {

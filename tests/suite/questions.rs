@@ -9,7 +9,7 @@ use clip_adapter::{
     features::{Embeddings, FeatureSet},
     input::{Question, QuestionList},
     methods::LinearProbe,
-    model::{Model, Save},
+    model::Save,
     tasks::{
         self,
         questions::{
