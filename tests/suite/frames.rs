@@ -65,7 +65,8 @@ fn an_animation_is_composed_on_its_ground() {
     gif(&path);
     let found = frames(&path, FOUR).unwrap();
     assert_eq!(found.len(), 4);
-    assert_eq!(reds(&found)[..2], [30, 90]);
+    // A GIF's palette is found by a search, and may miss by a level or two.
+    assert!(reds(&found).iter().zip([30, 90]).all(|(red, expected)| red.abs_diff(expected) <= 4));
     let times: Vec<f64> = found.iter().map(|frame| (10.0 * frame.time).round() / 10.0).collect();
     assert_eq!(times, [0.1, 0.3, 0.5, 0.7]);
     let rate = frames(&path, Sampling::Rate { fps: 2.5, max: 100 }).unwrap();

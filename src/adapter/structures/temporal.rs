@@ -12,10 +12,10 @@ use rand_chacha::ChaCha8Rng;
 use super::bottleneck::linear;
 use crate::features::{normalise, norms};
 
-/// What the frames' differences from their mean are multiplied with: they are a tenth as long as the frames.
+/// What the frames' differences from their mean are multiplied with: they are far shorter than the frames.
 const MAGNIFIED: f64 = 10.0;
 
-/// Positions start as uniform numbers up to this, which is as large as what they are added to.
+/// Positions start as uniform numbers up to this, with a deviation of a half.
 const POSITION: f32 = 0.87;
 
 /// Settings of a [`TemporalAdapter`].

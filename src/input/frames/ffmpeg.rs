@@ -275,7 +275,11 @@ impl Running {
             return Ok(());
         }
         // Of several lines the last says what became of it; the file's name is said already.
-        let line = complaint.lines().rev().map(str::trim).find(|line| !line.is_empty());
+        let line = complaint
+            .lines()
+            .rev()
+            .map(str::trim)
+            .find(|line| !line.is_empty() && !line.starts_with("Last message"));
         let line = line.map_or("it failed".to_owned(), |line| {
             line.replace(&file_argument(&self.path).display().to_string(), "it")
                 .trim_start_matches("it: ")
