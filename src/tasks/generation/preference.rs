@@ -160,6 +160,9 @@ impl Preference {
             (a.min(b), a.max(b))
         });
         let open: Vec<(usize, usize)> = draws.filter(|pair| !asked.contains(pair)).collect();
+        if open.is_empty() {
+            return Ok(None);
+        }
         let apart = Mat::from_fn(dim, open.len(), |at, pair| rows[open[pair].0][at] - rows[open[pair].1][at]);
         let solved = curvature.solve(&apart);
         let mut best = None;

@@ -19,8 +19,7 @@ use crate::numerics::{cholesky, row_major};
 /// embeddings needs one of theirs.
 ///
 /// Rank images with the text itself, centred or not, and never with this: the cosine with the right image rises, and the
-/// order of the wrong ones blurs (on classes of ImageNet that were not learned from, R@1 falls from 85 to 48 %). It gives the mean of
-/// what a sentence may show; a prior that samples, such as unCLIP's, gives one of them.
+/// order of the wrong ones blurs. It gives the mean of what a sentence may show; a prior that samples, such as unCLIP's, gives one of them.
 ///
 /// | Name | Default | Range | Meaning |
 /// | --- | --- | --- | --- |

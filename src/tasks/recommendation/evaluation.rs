@@ -33,7 +33,8 @@ pub trait Recommender: Debug + Send + Sync {
 /// let of = vec![vec![0, 1], vec![0, 2, 1], vec![1, 0]];
 /// let (earlier, last) = Histories::new(["a", "b", "c"], ["x", "y", "z"], of)?.leave_last_out();
 /// let report = evaluate(&Popularity::fit(&earlier), &earlier, &last, &[], 1)?;
-/// assert_eq!((report.users, report.hit_rate), (3, 2.0 / 3.0 * 100.0)); // y and z are as popular for a
+/// assert_eq!((report.users, report.hit_rate), (3, 100.0));
+/// assert_eq!(report.mrr, (1.0 / 1.5 + 2.0) / 3.0); // y and z share a rank for a
 /// # Ok::<(), clip_adapter::Error>(())
 /// ```
 pub fn evaluate(
