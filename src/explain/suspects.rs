@@ -31,7 +31,8 @@ pub struct Suspect {
 /// Each is judged by [`AutoAdapter`](crate::AutoAdapter) fitted without it and without one shot of every other class, in
 /// closed form, by the margin of its label. With 5 % of the labels replaced by random ones, the mean over four files and three
 /// draws of what an independent program found among the first tenth is 98 % of them at 4 shots of a class and all of them at
-/// 16; replaced by the class that zero-shot CLIP finds likeliest beside the right one, 88 and 97 %. That a shot is first on the list does not make it wrong: somebody must look. Below a margin of 0 the others disagree.
+/// 16; replaced by the class that zero-shot CLIP finds likeliest beside the right one, 88 and 97 %. That a shot is first on the list does not
+/// make it wrong: somebody must look. Below a margin of 0 the others disagree.
 ///
 /// # Errors
 /// As [`diagnose`](super::diagnose); [`Error::Data`] if fewer than half of the classes have a second shot.
