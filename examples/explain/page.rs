@@ -105,7 +105,7 @@ fn trust(outcome: &Outcome) -> String {
 fn curve_with_words(curve: &LearningCurve, outcome: &Outcome) -> String {
     format!(
         "<h3>How many more images</h3><p>Measured with <code>{}</code> on shots that it did not see: {}. From few shots this is \
-         off by some two points, mostly too low.</p>\n{}",
+         off by some three points, mostly too low.</p>\n{}",
         escape(&outcome.curve_method),
         in_words(curve),
         chart::curve(curve, outcome.changes.before)

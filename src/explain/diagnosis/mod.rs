@@ -64,7 +64,7 @@ pub struct Diagnosis {
     pub held_out: Option<HeldOutEstimate>,
 }
 
-/// Looks at shots and texts before a fit; of 4 shots of 25 classes in some 50 milliseconds.
+/// Looks at shots and texts before a fit: all of it is closed form, and nothing is trained.
 ///
 /// # Errors
 /// [`Error::Dim`](crate::Error::Dim) or [`Error::Data`](crate::Error::Data) if support and classes do not fit together, or
