@@ -144,7 +144,7 @@ fn other_files_are_read_by_ffmpeg() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    for name in ["a.mp4", "a.mkv", "a.webm", "a.avi", "- odd 'name'; $(x).mp4"] {
+    for name in ["a.mp4", "a.mkv", "a.webm", "- odd 'name'; $(x).mp4"] {
         let path = folder.path().join(name);
         clip(&path, "10", &[]);
         let found = frames(&path, FOUR).unwrap();

@@ -5,7 +5,7 @@ use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
 use super::AutoAdapter;
 use super::rule::{ALPHA, WEIGHT, uncertainty};
-use crate::choose::{NearChoice, Proposal, ROTATIONS, hold_outs};
+use crate::choose::{NearChoice, Proposal, hold_outs};
 use crate::error::{Error, Result};
 use crate::features::{FeatureSet, Support, TextClassifier};
 use crate::methods::gda::{self, Gaussians, Prior};
@@ -17,7 +17,7 @@ const LAMBDA: f64 = 0.1;
 
 /// What an [`AutoAdapter`] says of each shot that it was fitted without, and its counts of what was learned.
 ///
-/// One shot of each class is left out at a time, at most 16 times. The weights of the two members are those that the
+/// One shot of each class is left out at a time, until each was. The weights of the two members are those that the
 /// *other* shots choose, so that nothing that is said of a shot was fitted or chosen with it.
 #[derive(Debug, Clone)]
 pub(crate) struct HeldOutShots {
@@ -44,7 +44,8 @@ impl HeldOutShots {
     /// None where fewer than half of the classes have a second shot.
     pub fn new(set: &FeatureSet, classes: &TextClassifier) -> Result<Option<Self>> {
         check_number(set)?;
-        let folds = hold_outs(set, ROTATIONS);
+        let rotations = set.len(); // all of them: a wrong label makes a class larger than the others
+        let folds = hold_outs(set, rotations);
         if folds.is_empty() {
             return Ok(None);
         }
@@ -53,7 +54,7 @@ impl HeldOutShots {
         let regression = problem.left_out(BETA, LAMBDA, &groups)?;
         let text_shots = AutoAdapter::default().gda.text_shots;
         let prior = Prior::new(classes, text_shots, set);
-        let gaussians = gda::HeldOut::new(&Support::new(set.clone())?, classes, &prior)?.gaussian;
+        let gaussians = gda::HeldOut::new(&Support::new(set.clone())?, classes, &prior, rotations)?.gaussian;
         let evidence = Evidence::new(set, &problem, &groups, regression, gaussians);
 
         let of_group = |at: usize| -> Result<Mat<f64>> {
@@ -187,10 +188,10 @@ mod tests {
         let file = FeatureFile::synthetic(0).unwrap();
         let (support, classes) = (file.support(4, 1).unwrap(), file.classifier());
         let set = support.set();
-        let (groups, kept): (Vec<_>, Vec<_>) = hold_outs(set, ROTATIONS).into_iter().unzip();
+        let (groups, kept): (Vec<_>, Vec<_>) = hold_outs(set, set.len()).into_iter().unzip();
         let problem = Problem::new(set, classes);
         let prior = Prior::new(classes, 1.0, set);
-        let gaussians = gda::HeldOut::new(&support, classes, &prior).unwrap().gaussian;
+        let gaussians = gda::HeldOut::new(&support, classes, &prior, set.len()).unwrap().gaussian;
         let regression = problem.left_out(BETA, LAMBDA, &groups).unwrap();
         let evidence = Evidence::new(set, &problem, &groups, regression, gaussians);
         let (weight, alpha) = (7.0, 0.3);

@@ -1,7 +1,7 @@
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
 use super::gaussians::{Gaussians, Prior};
-use crate::choose::{Fold, ROTATIONS, folds};
+use crate::choose::{Fold, folds};
 use crate::error::Result;
 use crate::features::{Support, TextClassifier};
 use crate::numerics::row_major;
@@ -14,8 +14,8 @@ pub(in crate::methods) struct HeldOut {
 }
 
 impl HeldOut {
-    /// Of all that can be held out, fold after fold; empty where nothing can.
-    pub fn new(support: &Support, classes: &TextClassifier, prior: &Prior) -> Result<Self> {
+    /// Of all that can be held out in so many rotations, fold after fold; empty where nothing can.
+    pub fn new(support: &Support, classes: &TextClassifier, prior: &Prior, rotations: usize) -> Result<Self> {
         let (mut labels, mut zero_shot, mut gaussian) = (Vec::new(), Vec::new(), Vec::new());
         let score = |fold: Fold<'_>| -> Result<_> {
             let (kept, held_out) = fold();
@@ -23,7 +23,7 @@ impl HeldOut {
             let scores = Gaussians::estimate(&kept, prior)?.scores(images);
             Ok((held_out.labels().to_vec(), row_major(&classes.logits_on_host(images)), row_major(&scores)))
         };
-        let folds = folds(support, ROTATIONS).into_par_iter();
+        let folds = folds(support, rotations).into_par_iter();
         for (of_fold, zero, scores) in folds.map(score).collect::<Result<Vec<_>>>()? {
             labels.extend(of_fold);
             zero_shot.extend(zero);

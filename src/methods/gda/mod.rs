@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 pub(super) use self::gaussians::Prior;
 pub(super) use self::held_out::HeldOut;
-use crate::choose::{Choice, Chosen, NearChoice, Proposal};
+use crate::choose::{Choice, Chosen, NearChoice, Proposal, ROTATIONS};
 use crate::error::{Error, Result};
 use crate::features::{Support, TextClassifier};
 use crate::model::{FittedLinear, LinearHead, Settings};
@@ -95,7 +95,7 @@ impl Gda {
             return Ok(Chosen::given(*self));
         }
         let prior = Prior::new(classes, self.text_shots, support.set());
-        let held_out = HeldOut::new(support, classes, &prior)?;
+        let held_out = HeldOut::new(support, classes, &prior, ROTATIONS)?;
         if held_out.labels.is_empty() {
             return Ok(Chosen::given(self.weighted(otherwise / prior.scale())));
         }
@@ -122,7 +122,7 @@ impl Gda {
         if proposal.is_zero() {
             return Ok(unconfirmed);
         }
-        let held_out = HeldOut::new(support, classes, &prior)?;
+        let held_out = HeldOut::new(support, classes, &prior, ROTATIONS)?;
         if held_out.labels.is_empty() {
             return Ok(unconfirmed);
         }

@@ -127,7 +127,8 @@ mod tests {
         }
         let alignment = problem.alignment(5.0);
         assert!(alignment > 0.0 && alignment <= 1.0, "{alignment}");
-        approx::assert_abs_diff_eq!(problem.alignment(1e9), 1.0 / shots as f64, epsilon = 1e-9); // K is the identity
+        // K is the identity, but for cosines in f32 that are not quite 1.
+        approx::assert_abs_diff_eq!(problem.alignment(1e9), 1.0 / shots as f64, epsilon = 1e-6);
     }
 
     /// Fits without each group and asks what the regression says of it.
