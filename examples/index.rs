@@ -150,29 +150,27 @@ fn export(index: &PhotoIndex, path: &Path, half: bool) -> Result<()> {
             index.rows().write_npy(path, if half { NpyType::F16 } else { NpyType::F32 })?;
             index.write_names(&names)?;
             println!("wrote {} and {}", path.display(), names.display());
-            return Ok(());
+            Ok(())
         }
-        #[cfg(feature = "parquet")]
-        Some("parquet") if !half => index.write_parquet(path)?,
-        #[cfg(not(feature = "parquet"))]
-        Some("parquet") if !half => {
-            return Err(Error::unsupported(
-                "export",
-                ".npy",
-                ".parquet, which needs the crate feature `parquet`",
-            ));
-        }
+        Some("parquet") if !half => export_parquet(index, path),
         _ => {
             let expected = if half { ".npy" } else { ".npy or .parquet" };
-            return Err(Error::data(
-                path.display().to_string(),
-                format!("a name that ends in {expected}"),
-                "another",
-            ));
+            let expected = format!("a name that ends in {expected}");
+            Err(Error::data("export", expected, path.display()))
         }
     }
+}
+
+#[cfg(feature = "parquet")]
+fn export_parquet(index: &PhotoIndex, path: &Path) -> Result<()> {
+    index.write_parquet(path)?;
     println!("wrote {}", path.display());
     Ok(())
+}
+
+#[cfg(not(feature = "parquet"))]
+fn export_parquet(_: &PhotoIndex, _: &Path) -> Result<()> {
+    Err(Error::unsupported("export", ".npy", ".parquet, which needs the crate feature `parquet`"))
 }
 
 /// What an update found.

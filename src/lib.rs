@@ -40,7 +40,8 @@
 //! | [`train`] | what a [`Method`] is, the registry, one loop for all that trains |
 //! | [`methods`] | one file a method: [`AutoAdapter`], [`ClipAdapter`], [`TipAdapter`] and others |
 //! | [`pretrain`] | what is learned before the few examples come: a CLIP of one's own |
-//! | [`tasks`] | the same parts put to other uses: [`tasks::Predictor`], unlabelled images, retrieval |
+//! | [`tasks`] | the same parts put to other uses: [`tasks::Predictor`], other domains, retrieval, questions, videos, taste |
+//! | [`explain`] | what an adapter learned, and whether to trust it |
 //! | [`guide`] | the long form, one page a subject |
 //!
 //! [`prelude`] has the names that most programs need. `burn` and `image` are re-exported, in the
@@ -79,6 +80,7 @@ mod choose;
 pub mod device;
 mod error;
 pub mod evaluate;
+pub mod explain;
 pub mod extract;
 pub mod features;
 mod fingerprint;

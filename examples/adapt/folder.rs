@@ -1,10 +1,13 @@
 //! From a folder of images, with an adapter of another domain or class names alone.
 
-use std::{path::Path, time::Instant};
+use std::{
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
 use clip_adapter::{
-    Classifier, ClipBackbone, Error, FeatureSet, Prompts, Report, Result,
-    input::{ImageList, read_texts},
+    Classifier, ClipBackbone, Error, FeatureSet, Prompts, Result,
+    input::{ImageList, read_texts, readable},
     methods::FittedZeroShot,
     model::Save,
     tasks::{Predictor, unlabelled::DomainAdapter},
@@ -49,14 +52,14 @@ pub fn adapt(arguments: &Arguments, settings: &DomainAdapter, backbone: &Path) -
             let test = FeatureSet::new(embeddings.clone(), labels, predictor.class_names().to_vec())?
                 .into_test_set();
             let zero_shot = FittedZeroShot::new(teacher.classes(), &device);
-            Some((zero_shot.evaluate(&test)?, model.evaluate(&test)?)) as Option<(Report, Report)>
+            Some((zero_shot.evaluate(&test)?, model.evaluate(&test)?))
         }
     };
     let top = model.top(embeddings, 1)?.into_iter().map(|mut top| top.swap_remove(0));
     let files = extracted.keys.iter().cloned().zip(top).collect();
     Ok(Outcome {
-        what: images.display().to_string(),
-        backbone: predictor.clip().identity().to_owned(),
+        what: readable(images),
+        backbone: readable(backbone),
         device: arguments.device.to_string(),
         settings: settings.clone(),
         scored,
@@ -68,8 +71,8 @@ pub fn adapt(arguments: &Arguments, settings: &DomainAdapter, backbone: &Path) -
 }
 
 /// The classes of all images by the names of their folders, if each is one.
-fn labels(keys: &[std::path::PathBuf], root: &Path, classes: &[String]) -> Option<Vec<usize>> {
-    let label = |file: &std::path::PathBuf| {
+fn labels(keys: &[PathBuf], root: &Path, classes: &[String]) -> Option<Vec<usize>> {
+    let label = |file: &PathBuf| {
         let folder = file.strip_prefix(root).ok()?.iter().next()?.to_str()?.replace('_', " ");
         classes.iter().position(|class| *class == folder)
     };

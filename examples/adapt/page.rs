@@ -62,7 +62,7 @@ fn tiles(outcome: &Outcome) -> String {
     }
     let confidence = report.rounds.last().map_or(0.0, |round| round.mean_confidence);
     tiles.push((format!("{:.2}", report.balance), "balance; 0.9 or more is even".into()));
-    tiles.push((format!("{:.1} %", report.agreement()), "answers that the last round left".into()));
+    tiles.push((format!("{:.1} %", report.agreement()), "answers that the last round kept".into()));
     tiles.push((format!("{confidence:.1} %"), "mean confidence".into()));
     let tiles = tiles
         .iter()
@@ -111,7 +111,7 @@ fn rounds(outcome: &Outcome) -> String {
         )
     });
     format!(
-        "<table><tr><th>round</th><th>learned from</th><th>answers left</th><th>mean confidence</th></tr>\n{}</table>",
+        "<table><tr><th>round</th><th>learned from</th><th>answers kept</th><th>mean confidence</th></tr>\n{}</table>",
         rows.collect::<String>()
     )
 }

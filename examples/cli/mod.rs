@@ -1,9 +1,11 @@
 //! What the examples have in common as commands: how they end, and what they read and write.
 #![allow(dead_code)] // no example needs all of it
 
+pub mod data_uri;
 pub mod distinct;
 pub mod files;
 pub mod folders;
+pub mod html;
 pub mod labels;
 pub mod pocket;
 pub mod task;

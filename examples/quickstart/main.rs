@@ -8,7 +8,6 @@
 #[path = "../cli/mod.rs"]
 mod cli;
 mod curve;
-mod data_uri;
 mod page;
 mod study;
 

@@ -5,7 +5,9 @@ use std::path::Path;
 use clip_adapter::{Report, Result, input::Preprocess};
 
 use crate::{
-    Classified, Facts, curve, data_uri,
+    Classified, Facts,
+    cli::{data_uri, html::escape},
+    curve,
     study::{Change, Study},
 };
 
@@ -175,9 +177,4 @@ fn confusion(title: &str, report: &Report) -> String {
 /// The same in a box of this class.
 fn boxed(class: &str, contents: &str) -> String {
     format!("<div class=\"{class}\">{contents}</div>")
-}
-
-/// Text as it is, where markup is expected.
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

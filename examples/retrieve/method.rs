@@ -42,12 +42,15 @@ impl fmt::Display for Method {
     }
 }
 
+/// Scores test pairs.
+type Score = Box<dyn FnOnce(&TestPairs) -> Result<RetrievalReport>>;
+
 /// What came of the training pairs, and how a test is scored with it.
 pub struct Fitted {
     pub settings: Value,
     pub chosen: Value,
     pub adapter: Option<FittedPair>,
-    pub score: Box<dyn FnOnce(&TestPairs) -> Result<RetrievalReport>>,
+    pub score: Score,
 }
 
 /// `KEY=VALUE`; a value is JSON where it can be, and else a name.
@@ -68,12 +71,8 @@ impl Method {
     /// Learns from training pairs.
     pub fn fit(self, settings: &[(String, Value)], train: &Pairs, run: &mut Run<'_>) -> Result<Fitted> {
         let bank = train.clone();
-        let plain = |settings: Value, score: Box<dyn FnOnce(&TestPairs) -> Result<RetrievalReport>>| Fitted {
-            settings,
-            chosen: Value::Null,
-            adapter: None,
-            score,
-        };
+        let plain =
+            |settings: Value, score: Score| Fitted { settings, chosen: Value::Null, adapter: None, score };
         Ok(match self {
             Self::ZeroShot => {
                 check_known(&json!({}), settings)?;

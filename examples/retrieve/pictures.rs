@@ -22,7 +22,7 @@ pub fn by_name(folder: &Path, backbone: Option<&PathBuf>, device: &Device) -> Re
     let (images, texts) = (clip.encode_images(pictures.files())?, clip.encode_texts(&names)?);
     let own = (0..names.len()).collect();
     let pairs = Pairs::new(images, texts, own, clip.logit_scale(), clip.identity())?
-        .with_image_names(pictures.files().iter().map(|file| readable(file)))?
+        .with_image_names(pictures.files().iter().map(readable))?
         .with_captions(names)?;
     Ok(PairFile::new(readable(folder), pairs))
 }

@@ -21,7 +21,8 @@ mod loss;
 mod structures;
 
 pub use fusion::{RatioKind, ResidualFusion, ResidualFusionConfig};
-pub use structures::{Activation, Adapter, AdapterConfig};
+pub use structures::{Activation, Adapter, AdapterConfig, TemporalAdapter, TemporalAdapterConfig};
 
 pub(crate) use adapted::{AdaptedClip, Branch};
 pub(crate) use loss::{cross_entropy, cross_entropy_slope};
+pub(crate) use structures::seeded_linear;

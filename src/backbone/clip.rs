@@ -45,7 +45,7 @@ const ORIENTED: &str = " oriented";
 /// ```
 #[derive(Debug, Clone)]
 pub struct ClipBackbone {
-    vision: Vision,
+    pub(super) vision: Vision,
     text: TextTransformer,
     text_projection: Tensor<2>, // [width, embed_dim]
     logit_scale: f64,
@@ -55,7 +55,7 @@ pub struct ClipBackbone {
     identity: String,
     lanes: Lanes,
     device: Device,
-    precision: Precision,
+    pub(super) precision: Precision,
 }
 
 impl ClipBackbone {
@@ -220,22 +220,6 @@ impl ClipBackbone {
     /// The layer from [`image_features`](Self::image_features) to [`image_embeddings`](Self::image_embeddings).
     pub fn visual_projection(&self) -> &VisualProjection {
         &self.vision.projection
-    }
-
-    /// The features of the patches after a ViT's last block, row after row, without norm and projection: what
-    /// transformers calls `last_hidden_state` without the class token.
-    ///
-    /// # Shapes
-    /// - `pixels`: as for [`image_embeddings`](Self::image_embeddings)
-    /// - returns: `[batch, patches, width]`
-    ///
-    /// # Errors
-    /// [`Error::Unsupported`] if the image tower is a ResNet, which has no patches.
-    ///
-    /// # Panics
-    /// If the pixels have another shape.
-    pub fn patch_features(&self, pixels: Tensor<4>) -> Result<Tensor<3>> {
-        Ok(Precision::F32.tensor(self.vision.patches(self.precision.tensor(pixels))?))
     }
 
     /// Text embeddings, not normalised.

@@ -4,6 +4,7 @@
 mod checkpoint;
 mod clip;
 mod config;
+mod patches;
 mod precision;
 mod towers;
 mod trainable;

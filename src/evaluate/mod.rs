@@ -1,10 +1,12 @@
-//! Honest numbers: accuracy, F1, confusion, calibration, conformal sets, rejection, retrieval, the protocol
-//! they were reached under, and the report.
+//! Honest numbers: accuracy, F1, confusion, calibration, conformal sets, rejection, retrieval, recommended
+//! lists, the protocol they were reached under, and the report.
 
+pub mod answers;
 mod calibration;
 mod conformal;
 mod logits;
 mod protocol;
+pub mod ranking;
 mod reject;
 mod report;
 pub mod retrieval;

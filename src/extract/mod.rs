@@ -8,12 +8,14 @@ mod options;
 mod pipeline;
 mod shards;
 mod store;
+mod videos;
 
 use std::ops::Range;
 use std::path::PathBuf;
 
 pub use options::{Broken, ExtractProgress, Extraction};
 pub use store::Store;
+pub use videos::{EncodedVideo, frame_set};
 
 use self::shards::{Rows, kept, name_skipped};
 use crate::error::{Error, Result};

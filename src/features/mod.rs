@@ -1,9 +1,11 @@
 //! What a frozen CLIP says about images and classes: embeddings with labels, the text classifier, few-shot draws, pairs
-//! of images and texts, and the files that hold them.
+//! of images and texts, frames of videos, and the files that hold them.
 
 mod classifier;
 mod embeddings;
 mod file;
+mod frame_file;
+mod frames;
 mod pair_draws;
 mod pair_file;
 mod pairs;
@@ -15,6 +17,8 @@ mod synthetic;
 pub use classifier::TextClassifier;
 pub use embeddings::Embeddings;
 pub use file::{FORMAT, FeatureFile};
+pub use frame_file::{FRAME_FORMAT, FrameFile};
+pub use frames::FrameSet;
 pub use pair_draws::TestPairs;
 pub use pair_file::{PAIR_FORMAT, PairFile};
 pub use pairs::Pairs;

@@ -10,8 +10,13 @@
 //! | [`retrieval`] | how images are found by texts, what a few pairs add, and what they gain |
 //! | [`teaching`] | how captions and thumbs teach a search your words, and the page for it |
 //! | [`domains`] | how a classifier moves to images that nobody labelled |
+//! | [`explain`] | what an adapter learned, and whether to trust it |
+//! | [`recommendation`] | how to recommend pictures to people, and when pictures help |
+//! | [`generation`] | which generated images to keep, whose taste it is, and how to steer |
 //! | [`backbones`] | which CLIPs can be loaded, and what they were held against |
 //! | [`pictures`] | what becomes of a picture, and where that is not what Pillow makes of it |
+//! | [`questions`] | how questions about pictures are answered, and what an accuracy there is worth |
+//! | [`video`] | how videos are read, told apart and found |
 //! | [`devices`] | what it runs on, and how each device was tested |
 //! | [`search`] | how to find images by a sentence or an image, and keep an index of a folder |
 //! | [`speed`] | how fast it is beside PyTorch |
@@ -43,11 +48,26 @@ pub mod teaching {}
 #[doc = include_str!("domains.md")]
 pub mod domains {}
 
+#[doc = include_str!("explain.md")]
+pub mod explain {}
+
+#[doc = include_str!("recommendation.md")]
+pub mod recommendation {}
+
+#[doc = include_str!("generation.md")]
+pub mod generation {}
+
 #[doc = include_str!("backbones.md")]
 pub mod backbones {}
 
 #[doc = include_str!("pictures.md")]
 pub mod pictures {}
+
+#[doc = include_str!("questions.md")]
+pub mod questions {}
+
+#[doc = include_str!("video.md")]
+pub mod video {}
 
 #[doc = include_str!("devices.md")]
 pub mod devices {}

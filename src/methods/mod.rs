@@ -21,6 +21,7 @@ mod zero_shot;
 
 pub use self::clap::{Clap, FittedClap}; // `clap` alone could be the crate that the examples use
 pub use ape::{Ape, FittedApe};
+pub(crate) use auto::HeldOutShots;
 pub use auto::{AutoAdapter, FittedAutoAdapter};
 pub use clip_adapter::{Branches, ClipAdapter, FittedClipAdapter, Ratio};
 pub use cross_modal::{CrossModal, FittedCrossModal};

@@ -1,11 +1,13 @@
 use burn::tensor::{Device, Tensor};
+use faer::Mat;
 use serde::{Deserialize, Serialize};
 
 use crate::adapter::cross_entropy_slope;
-use crate::error::{Result, not_negative, positive};
+use crate::archive::parameters::Parameter;
+use crate::error::{Error, Result, not_negative, positive};
 use crate::features::{Support, TextClassifier, contrastive_logits, normalise, normalise_slope, norms};
 use crate::fingerprint::Fingerprint;
-use crate::model::{Classifier, FeatureMap, Model, Open, Opening, Saved, Section, Settings, places};
+use crate::model::{Classifier, FeatureMap, Model, Open, Opening, Saved, Section, Settings, Units, places};
 use crate::train::{Examples, MatrixFit, Method, Optimiser, Run, Schedule, Trainer, on_host};
 
 /// The name of its tensor in a file, as PyTorch has a linear layer's.
@@ -189,11 +191,35 @@ impl FeatureMap for FittedRla {
     fn texts(&self, texts: Tensor<2>) -> Tensor<2> {
         normalise(texts)
     }
+
+    /// The singular vectors of `M - I`, largest first: `f M = f + sum_j (f . u_j) s_j v_j`.
+    fn units(&self) -> Result<Units> {
+        let dim = self.classes.dim();
+        let turned = Parameter::of(&self.adapter)?.values; // M^T, row after row
+        let change = Mat::from_fn(dim, dim, |row, column| {
+            f64::from(turned[column * dim + row]) - if row == column { 1.0 } else { 0.0 }
+        });
+        let svd =
+            change.svd().map_err(|error| Error::execution("decomposing a layer", format!("{error:?}")))?;
+        let sizes = svd.S().column_vector();
+        // What is smaller is f32's rounding.
+        let count = (0..dim).take_while(|&at| sizes[at] > 1e-6 * sizes[0].max(1e-3)).count();
+        let rows = |of: &dyn Fn(usize, usize) -> f64| -> Vec<f32> {
+            (0..count * dim).map(|at| of(at % dim, at / dim) as f32).collect()
+        };
+        let reads = rows(&|column, unit| svd.U()[(column, unit)]);
+        let writes = rows(&|column, unit| sizes[unit] * svd.V()[(column, unit)]);
+        Units::new(reads, writes, dim, 1.0, 1.0, false)
+    }
 }
 
 impl Classifier for FittedRla {
     fn classes(&self) -> &TextClassifier {
         &self.classes
+    }
+
+    fn feature_map(&self) -> Option<&dyn FeatureMap> {
+        Some(self)
     }
 
     fn logits(&self, images: Tensor<2>) -> Tensor<2> {

@@ -15,12 +15,14 @@ mod kernel;
 mod linear;
 mod saved;
 mod section;
+mod units;
 mod version1;
 
 pub use kernel::{FittedKernel, InForce};
 pub use linear::FittedLinear;
 pub use saved::{Open, Opening, Saved};
 pub use section::{FORMAT, Section};
+pub use units::Units;
 
 pub(crate) use extend::places;
 pub(crate) use kernel::KernelHead;
@@ -149,6 +151,11 @@ pub trait Classifier: Model {
         Err(knows_images_only(self.kind()))
     }
 
+    /// Itself as what adapts features, where its logits are cosines of adapted features with adapted texts.
+    fn feature_map(&self) -> Option<&dyn FeatureMap> {
+        None
+    }
+
     /// Logits of any number of images, on the host.
     ///
     /// # Errors
@@ -208,4 +215,16 @@ pub trait FeatureMap: Model {
     /// # Panics
     /// If the width is another, or a text side that learned one ratio a class is asked for other texts.
     fn texts(&self, texts: Tensor<2>) -> Tensor<2>;
+
+    /// What it adds to image features, unit by unit, where it is made so: [`explain`](crate::explain) tells what they do.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] if it is not made so; [`Error::Execution`] if a tensor cannot be read from its device.
+    fn units(&self) -> Result<Units> {
+        Err(Error::unsupported(
+            "units of an adapter",
+            "an adapter of rectified or linear units",
+            format!("`{}`", self.kind()),
+        ))
+    }
 }

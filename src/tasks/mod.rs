@@ -1,10 +1,15 @@
 //! The same parts put to other uses than fitting a method to shots.
 
+pub mod generation;
 mod predictor;
+mod prototypes;
+pub mod questions;
+pub mod recommendation;
 pub mod retrieval;
 pub mod search;
 pub mod taste;
 pub mod unlabelled;
+pub mod video;
 
 pub use predictor::Predictor;
 
@@ -23,6 +28,9 @@ pub fn registry() -> Registry {
         .with_model::<unlabelled::FittedTransClip>()
         .with_model::<unlabelled::FittedDomainAdapter>()
         .with_model::<unlabelled::FittedDistributionNormalisation>()
+        .with_model::<questions::FittedAnswerClassifier>()
+        .with_model::<questions::FittedStatements>()
+        .with_model::<video::FittedTemporalTransformer>()
 }
 
 /// Opens a file of whatever this crate saves, for features that `expected` names.

@@ -2,6 +2,7 @@
 
 mod adapt;
 mod benchmark;
+mod explain;
 
 use std::{
     env, fs,

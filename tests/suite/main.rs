@@ -1,6 +1,7 @@
 //! Every integration test, as one binary: building it once is most of the cost.
 
 mod adapter_file;
+mod answers;
 mod augment;
 mod auto;
 mod backbone;
@@ -14,10 +15,13 @@ mod configurations;
 mod devices;
 mod domain;
 mod edges;
+mod explain;
 mod extract;
 mod feature_file;
 mod folders;
+mod frames;
 mod fuzz;
+mod generation;
 mod hostile;
 mod hub;
 mod images;
@@ -32,6 +36,8 @@ mod pretrain;
 mod probes;
 mod prompts;
 mod properties;
+mod questions;
+mod recommendation;
 mod reference;
 mod retrieval;
 mod search;
@@ -46,5 +52,6 @@ mod train_folder;
 mod trainable;
 mod trained_methods;
 mod transductive;
+mod video;
 mod weights;
 mod words;

@@ -1,16 +1,12 @@
 //! What not everyone has: real CLIP features, which are not part of the crate, in a folder named by
 //! `CLIP_ADAPTER_SHARED`, or `../shared`; and the larger files of the repository.
 
-use std::{
-    env,
-    io::Write,
-    path::{Path, PathBuf},
-};
+use std::{env, io::Write, path::PathBuf};
 
 use clip_adapter::FeatureFile;
 
 /// A line on the terminal that the test runner cannot swallow.
-fn say_skipped(test: &str, why: &str) {
+pub fn say_skipped(test: &str, why: &str) {
     let _ = std::io::stderr().write_all(format!("SKIPPED {test}: {why}\n").as_bytes());
 }
 

@@ -9,11 +9,17 @@ use std::{
 
 use clip_adapter::{
     AdapterConfig, ProLip, ResidualFusionConfig,
+    adapter::TemporalAdapterConfig,
+    explain::{Occlusion, Splice},
     input::{Augment, Preprocess},
     pretrain::Contrastive,
+    tasks::generation::{MlpPrior, Preference, Prior},
+    tasks::questions::{AnswerClassifier, Prompts, StatementAdapter, Statements},
+    tasks::recommendation::{Bpr, Ease, Tower},
     tasks::retrieval::{ClipAdapterPair, DualSoftmax, LinearPair, Nnn, QbNorm},
     tasks::taste::Taste,
     tasks::unlabelled::{DomainAdapter, Tda, TransClip},
+    tasks::video::{Dct, TemporalTransformer},
     train::Registry,
 };
 use serde_json::{Value, json};
@@ -161,10 +167,21 @@ fn preprocess() -> Value {
 fn others() -> BTreeMap<&'static str, Value> {
     let mut adapter = json!(AdapterConfig::new(64));
     adapter["dim"] = "".into(); // has no default
+    let mut temporal = json!(TemporalAdapterConfig::new(64, 8));
+    (temporal["dim"], temporal["frames"]) = ("".into(), "".into());
+    let mut statements = json!(Statements::default());
+    statements["negations"] = "not, no, never, without".into();
     BTreeMap::from([
         #[cfg(feature = "ann")]
         ("Ann", json!(clip_adapter::tasks::search::Ann::default())),
         ("AdapterConfig", adapter),
+        ("AnswerClassifier", json!(AnswerClassifier::default())),
+        ("Dct", json!(Dct::default())),
+        ("Prompts", json!(Prompts::default())),
+        ("StatementAdapter", json!(StatementAdapter::default())),
+        ("Statements", statements),
+        ("TemporalAdapterConfig", temporal),
+        ("TemporalTransformer", json!(TemporalTransformer::default())),
         ("Augment", json!(Augment::default())),
         ("ClipAdapterPair", json!(ClipAdapterPair::default())),
         ("Contrastive", json!(Contrastive::default())),
@@ -172,12 +189,20 @@ fn others() -> BTreeMap<&'static str, Value> {
         ("LinearPair", json!(LinearPair::default())),
         ("Nnn", json!(Nnn::default())),
         ("DomainAdapter", json!(DomainAdapter::default())),
+        ("Bpr", json!(Bpr::default())),
+        ("Ease", json!(Ease::default())),
+        ("MlpPrior", json!(MlpPrior::default())),
+        ("Preference", json!(Preference::default())),
         ("Preprocess", preprocess()),
+        ("Prior", json!(Prior::default())),
         ("ProLip", json!(ProLip::default())),
         ("QbNorm", json!(QbNorm::default())),
         ("ResidualFusionConfig", json!(ResidualFusionConfig::new())),
+        ("Occlusion", json!(Occlusion::default())),
+        ("Splice", json!(Splice::default())),
         ("Taste", json!(Taste::default())),
         ("Tda", json!(Tda::default())),
+        ("Tower", json!(Tower::default())),
         ("TransClip", json!(TransClip::default())),
     ])
 }
@@ -250,7 +275,6 @@ pub struct Settings<T> {
         ("high", json!(0.7)),
         ("pair", json!([0.5, 0.2])),
         ("grid", json!({ "a": [0.2, 0.4], "b": [3.0] })),
-        ("grid", json!({ "a": [0.2, 0.4, 2.0] })),
         ("inner", json!({ "beta": 5.0, "weight": 1.0 })),
         ("none", json!(4)),
         ("name", json!("gelu")),

@@ -124,7 +124,7 @@ fn area(liked: &[f32], disliked: &[f32]) -> f64 {
 }
 
 /// The principal components 5 to 28 of centred unit rows, each of variance 1: `[rows, 24]`.
-fn components(images: &Embeddings) -> Vec<Vec<f64>> {
+pub fn components(images: &Embeddings) -> Vec<Vec<f64>> {
     let unit = images.normalised();
     let (rows, dim) = (unit.rows(), unit.dim());
     let mut centred = Mat::from_fn(rows, dim, |row, column| f64::from(unit.row(row)[column]));

@@ -80,7 +80,13 @@ impl AdapterConfig {
     }
 }
 
-fn linear(inputs: usize, outputs: usize, bias: bool, random: &mut ChaCha8Rng, device: &Device) -> Linear {
+pub(super) fn linear(
+    inputs: usize,
+    outputs: usize,
+    bias: bool,
+    random: &mut ChaCha8Rng,
+    device: &Device,
+) -> Linear {
     let bound = 1.0 / (inputs as f32).sqrt();
     let mut draw =
         |count: usize| -> Vec<f32> { (0..count).map(|_| random.random_range(-bound..bound)).collect() };
@@ -88,6 +94,11 @@ fn linear(inputs: usize, outputs: usize, bias: bool, random: &mut ChaCha8Rng, de
         weight: Param::from_data(TensorData::new(draw(inputs * outputs), [inputs, outputs]), device),
         bias: bias.then(|| Param::from_data(TensorData::new(draw(outputs), [outputs]), device)),
     }
+}
+
+/// A linear layer with PyTorch's default initialisation, drawn from `seed` alone.
+pub(crate) fn seeded_linear(inputs: usize, outputs: usize, seed: u64, device: &Device) -> Linear {
+    linear(inputs, outputs, true, &mut ChaCha8Rng::seed_from_u64(seed), device)
 }
 
 /// CLIP-Adapter's bottleneck: `A(x) = ReLU(W2 ReLU(W1 x))`.

@@ -121,4 +121,12 @@ impl Vision {
             Tower::ResNet(_) => Err(Error::unsupported("patch features", "a ViT", "a ResNet")),
         }
     }
+
+    /// The same as the class token is before the projection, normalised.
+    pub fn normed_patches(&self, pixels: Tensor<4>) -> Result<Tensor<3>> {
+        match &self.tower {
+            Tower::Vit(tower) => Ok(tower.normed_patches(pixels)),
+            Tower::ResNet(_) => Err(Error::unsupported("patch embeddings", "a ViT", "a ResNet")),
+        }
+    }
 }

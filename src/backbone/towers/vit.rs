@@ -80,6 +80,11 @@ impl VisionTransformer {
         x.narrow(1, 1, patches)
     }
 
+    /// The same with the norm that the class token has before the projection.
+    pub fn normed_patches(&self, pixels: Tensor<4>) -> Tensor<3> {
+        self.post_norm.forward(self.patches(pixels))
+    }
+
     /// `[batch, 1 + patches, width]`: class token and patches with their positions, normalised.
     fn embed(&self, pixels: Tensor<4>) -> Tensor<3> {
         let [batch, channels, height, width] = pixels.dims();

@@ -20,7 +20,7 @@ pub(in crate::input) const MAX_RESIZED: u64 = 1 << 25;
 pub(in crate::input) const MAX_MARGIN: usize = 8;
 
 /// Refuses pixels that would take more than is believed, and none.
-pub(super) fn check(width: u32, height: u32, name: &Path) -> Result<()> {
+pub(in crate::input) fn check(width: u32, height: u32, name: &Path) -> Result<()> {
     let reason = format!("{width} x {height} pixels: 1 to {MAX_SIDE} a side and {MAX_BYTES} bytes are read");
     let bytes = 3 * u64::from(width) * u64::from(height);
     match (1..=MAX_SIDE).contains(&width) && (1..=MAX_SIDE).contains(&height) && bytes <= MAX_BYTES {

@@ -46,6 +46,11 @@ pub fn decode(bytes: &[u8], name: impl AsRef<Path>) -> Result<RgbImage> {
     Ok(to_rgb(image))
 }
 
+/// The same with its alpha, where it has one, and not turned.
+pub(super) fn with_alpha(bytes: &[u8], name: &Path) -> Result<DynamicImage> {
+    Ok(with_orientation(bytes, name)?.0)
+}
+
 /// The same, turned as the camera noted in the EXIF data where `orient` says so.
 pub(super) fn decode_turned(bytes: &[u8], name: &Path, orient: bool) -> Result<RgbImage> {
     let (mut image, orientation) = with_orientation(bytes, name)?;

@@ -1,7 +1,9 @@
 mod fitted;
+mod held_out;
 mod rule;
 
 pub use fitted::FittedAutoAdapter;
+pub(crate) use held_out::HeldOutShots;
 
 use serde::{Deserialize, Serialize};
 

@@ -3,11 +3,12 @@ use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::{ClipAdapter, Ratio};
-use crate::adapter::AdaptedClip;
+use crate::adapter::{Activation, AdaptedClip};
+use crate::archive::parameters::Parameter;
 use crate::error::{Error, Result};
 use crate::features::{TextClassifier, contrastive_logits, normalise};
 use crate::fingerprint::Fingerprint;
-use crate::model::{Classifier, FeatureMap, Model, Open, Opening, Saved, Section, Settings, places};
+use crate::model::{Classifier, FeatureMap, Model, Open, Opening, Saved, Section, Settings, Units, places};
 
 /// What a file keeps beside the parameters: the ratio, where it is not one of them.
 #[derive(Serialize, Deserialize)]
@@ -86,11 +87,35 @@ impl FeatureMap for FittedClipAdapter {
     fn texts(&self, texts: Tensor<2>) -> Tensor<2> {
         self.net.classes(normalise(texts))
     }
+
+    /// The hidden units of the image side, if there is one, and it has ReLU without biases: for these the sum is exact.
+    fn units(&self) -> Result<Units> {
+        let refused = |found: &str| {
+            let expected = "an adapter on the image side with ReLU and without biases";
+            Err(Error::unsupported("units of an adapter", expected, found))
+        };
+        let Some(branch) = &self.net.image else { return refused("one on the text side alone") };
+        let ClipAdapter { activation, bias, .. } = self.settings;
+        if activation != Activation::Relu {
+            return refused("another activation");
+        }
+        if bias {
+            return refused("biases");
+        }
+        let (down, up) = branch.adapter.clone().into_layers();
+        let [reads, writes] = [Parameter::of(&down.weight.val())?.turned(), Parameter::of(&up.weight.val())?];
+        let ratio = branch.fusion.ratios()[0];
+        Units::new(reads.values, writes.values, self.classes.dim(), 1.0 - ratio, ratio, true)
+    }
 }
 
 impl Classifier for FittedClipAdapter {
     fn classes(&self) -> &TextClassifier {
         &self.classes
+    }
+
+    fn feature_map(&self) -> Option<&dyn FeatureMap> {
+        Some(self)
     }
 
     fn logits(&self, images: Tensor<2>) -> Tensor<2> {

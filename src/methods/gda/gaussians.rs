@@ -14,7 +14,7 @@ pub(crate) struct Gaussians {
 }
 
 /// What stands beside the shots.
-pub(super) struct Prior {
+pub(in crate::methods) struct Prior {
     text: Mat<f64>, // [classes, dim]
     text_shots: f64,
     trace: Option<f64>,
@@ -54,6 +54,25 @@ impl Prior {
 }
 
 impl Gaussians {
+    /// How many of its dimensions the covariance really has: `sum_i s_i / (s_i + tr(S))` of the eigenvalues of `(N - 1) S`,
+    /// which is `tr(M (M + tr(S) I)^-1)`; none without a spread.
+    pub fn degrees_of_freedom(set: &FeatureSet) -> Result<Option<f64>> {
+        let images = set.embeddings().unit_rows();
+        let centred = centred(&images, &class_means(&images, set), set);
+        let Some(trace) = trace(&centred) else { return Ok(None) };
+        // The eigenvalues of the smaller of the two products, which are those of the other but for zeros.
+        let inner = match centred.nrows() < centred.ncols() {
+            true => &centred * centred.transpose(),
+            false => centred.transpose() * &centred,
+        };
+        let side = inner.nrows();
+        let pulled = Mat::from_fn(side, side, |row, column| {
+            inner[(row, column)] + if row == column { trace } else { 0.0 }
+        });
+        let solved = cholesky(&pulled, "counting degrees of freedom")?.solve(&inner);
+        Ok(Some((0..side).map(|at| solved[(at, at)]).sum()))
+    }
+
     pub(super) fn estimate(set: &FeatureSet, prior: &Prior) -> Result<Self> {
         let images = set.embeddings().unit_rows(); // [shots, dim]
         let mut means = class_means(&images, set); // [dim, classes]
@@ -184,6 +203,18 @@ mod tests {
         let columns: Vec<[f64; 2]> = (0..3).map(|class| [weights[(0, class)], weights[(1, class)]]).collect();
         assert_eq!(columns, [[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]]); // the last class takes the mean of the means
         assert_eq!(bias[..2], [-(3f64.ln()) - 0.5; 2]);
+    }
+
+    /// The scatter [[1, -1], [-1, 1]] / 2 has the eigenvalues 1 and 0, and the trace of S is 1/2: 1 / (1 + 1/2).
+    #[test]
+    fn degrees_of_freedom_are_those_of_the_eigenvalues() {
+        let shots = set(&[1.0, 0.0, 0.0, 1.0, 1.0, 0.0], &[0, 0, 1]);
+        approx::assert_abs_diff_eq!(
+            Gaussians::degrees_of_freedom(&shots).unwrap().unwrap(),
+            2.0 / 3.0,
+            epsilon = 1e-12
+        );
+        assert_eq!(Gaussians::degrees_of_freedom(&shots.select(&[0, 2])).unwrap(), None);
     }
 
     /// Of a = (1, 0), (0, 1) and b = (1, 0) the scatter is [[1, -1], [-1, 1]] / 2 and the trace of S 1/2, so

@@ -7,10 +7,10 @@ use crate::features::{Support, TextClassifier};
 use crate::numerics::row_major;
 
 /// What zero-shot CLIP and Gaussians say of images that were held out of the estimate.
-pub(super) struct HeldOut {
+pub(in crate::methods) struct HeldOut {
     pub labels: Vec<usize>,
     zero_shot: Vec<f32>, // [images, classes]
-    gaussian: Vec<f32>,
+    pub gaussian: Vec<f32>,
 }
 
 impl HeldOut {

@@ -8,8 +8,8 @@ pub(crate) use moments::Moments;
 use faer::Mat;
 use serde::{Deserialize, Serialize};
 
-use self::gaussians::Prior;
-use self::held_out::HeldOut;
+pub(super) use self::gaussians::Prior;
+pub(super) use self::held_out::HeldOut;
 use crate::choose::{Choice, Chosen, NearChoice, Proposal};
 use crate::error::{Error, Result};
 use crate::features::{Support, TextClassifier};

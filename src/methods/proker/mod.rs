@@ -3,7 +3,7 @@ mod problem;
 use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
-use self::problem::Problem;
+pub(super) use self::problem::Problem;
 use crate::choose::{Choice, Chosen, NearChoice, Proposal, ROTATIONS, hold_outs};
 use crate::error::{Error, Result};
 use crate::features::{FeatureSet, Support, TextClassifier};

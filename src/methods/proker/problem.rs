@@ -8,7 +8,7 @@ use crate::features::{FeatureSet, TextClassifier};
 use crate::numerics::{cholesky, softmax_rows};
 
 /// What is regressed on what.
-pub(super) struct Problem<'a> {
+pub(in crate::methods) struct Problem<'a> {
     labels: &'a [usize],
     weights: Vec<f64>,
     cosines: Mat<f64>,       // F F^T, [shots, shots]
@@ -48,6 +48,31 @@ impl<'a> Problem<'a> {
         })
     }
 
+    /// How many numbers the regression has in effect: `tr(K (K + lambda I)^-1) = N - lambda tr((K + lambda I)^-1)` where
+    /// all shots weigh the same.
+    pub fn degrees_of_freedom(&self, beta: f64, lambda: f64) -> Result<f64> {
+        let inverse = cholesky(&self.ridge(beta, lambda), "counting degrees of freedom")?.inverse();
+        let pulled: f64 =
+            self.weights.iter().enumerate().map(|(row, weight)| inverse[(row, row)] / weight).sum();
+        Ok(self.labels.len() as f64 - lambda * pulled)
+    }
+
+    /// How far shots that are alike lack the same: `tr(T^T K T) / (N |T|^2)` of the targets `T`, 0..=1.
+    pub fn alignment(&self, beta: f64) -> f64 {
+        let shots = self.labels.len();
+        let kernel =
+            Mat::from_fn(shots, shots, |row, other| (-beta * (1.0 - self.cosines[(row, other)])).exp());
+        let smoothed = &kernel * &self.targets;
+        let (mut inner, mut square) = (0.0, 0.0);
+        for class in 0..self.targets.ncols() {
+            for row in 0..shots {
+                inner += self.targets[(row, class)] * smoothed[(row, class)];
+                square += self.targets[(row, class)].powi(2);
+            }
+        }
+        if square == 0.0 { 0.0 } else { inner / (shots as f64 * square) }
+    }
+
     /// `A`: `[shots, classes]`.
     pub fn solve(&self, beta: f64, lambda: f64) -> Result<Mat<f64>> {
         Ok(cholesky(&self.ridge(beta, lambda), "solving a kernel regression")?.solve(&self.targets))
@@ -82,6 +107,28 @@ impl<'a> Problem<'a> {
 mod tests {
     use super::*;
     use crate::features::FeatureFile;
+    use faer::Side;
+
+    /// The trace of a product, and the sum over eigenvalues: `sum_i k_i / (k_i + lambda)`.
+    #[test]
+    fn degrees_of_freedom_both_ways() {
+        let file = FeatureFile::synthetic(0).unwrap();
+        let support = file.support(4, 1).unwrap();
+        let problem = Problem::new(support.set(), file.classifier());
+        let shots = support.set().len();
+        let kernel =
+            Mat::from_fn(shots, shots, |row, other| (-5.0 * (1.0 - problem.cosines[(row, other)])).exp());
+        let eigenvalues = kernel.self_adjoint_eigenvalues(Side::Lower).unwrap();
+        for lambda in [1e-3, 0.1, 10.0] {
+            let sum: f64 = eigenvalues.iter().map(|value| value / (value + lambda)).sum();
+            let trace = problem.degrees_of_freedom(5.0, lambda).unwrap();
+            approx::assert_abs_diff_eq!(trace, sum, epsilon = 1e-9);
+            assert!(trace > 0.0 && trace < shots as f64);
+        }
+        let alignment = problem.alignment(5.0);
+        assert!(alignment > 0.0 && alignment <= 1.0, "{alignment}");
+        approx::assert_abs_diff_eq!(problem.alignment(1e9), 1.0 / shots as f64, epsilon = 1e-9); // K is the identity
+    }
 
     /// Fits without each group and asks what the regression says of it.
     #[test]

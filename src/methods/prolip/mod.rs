@@ -232,6 +232,10 @@ impl Classifier for FittedProLip {
         self.weight.dims()[0]
     }
 
+    fn feature_map(&self) -> Option<&dyn FeatureMap> {
+        Some(self)
+    }
+
     fn logits(&self, images: Tensor<2>) -> Tensor<2> {
         contrastive_logits(self.images(images), self.class_weights.clone(), self.classes.logit_scale())
     }

@@ -5,11 +5,7 @@ use super::{Catalogue, FittedTaste};
 use crate::error::{Error, Result, not_negative, positive};
 use crate::features::Embeddings;
 use crate::model::Settings;
-use crate::numerics::minimise;
-
-/// Where the descent ends: a gradient shorter than this, or so many steps.
-const TOLERANCE: f64 = 1e-8;
-const STEPS: usize = 200;
+use crate::numerics::LogisticRidge;
 
 /// How a few thumbs become a taste: logistic regression around the query, in milliseconds.
 ///
@@ -114,36 +110,15 @@ impl Taste {
             Some(direction) => self.query * catalogue.spread() * dot(direction, x),
             None => 0.0,
         };
-        let thumbs = Thumbs {
+        let thumbs = LogisticRidge {
             offsets: images.iter().map(known).collect(),
             signs: (0..images.len()).map(|row| if row < liked.rows() { 1.0 } else { -1.0 }).collect(),
-            images,
+            weights: vec![1.0; images.len()],
+            rows: images,
             lambda: self.lambda,
         };
-        let weights = minimise(|w| thumbs.objective(w), vec![0.0; catalogue.dim()], TOLERANCE, STEPS).at;
+        let weights = thumbs.solve(catalogue.dim());
         Ok(FittedTaste::new(*self, catalogue, &weights, [liked.rows(), disliked.rows()]))
-    }
-}
-
-/// What is minimised.
-struct Thumbs {
-    images: Vec<Vec<f64>>,
-    signs: Vec<f64>,
-    offsets: Vec<f64>,
-    lambda: f64,
-}
-
-impl Thumbs {
-    fn objective(&self, w: &[f64]) -> (f64, Vec<f64>) {
-        let mut value = self.lambda / 2.0 * dot(w, w);
-        let mut gradient: Vec<f64> = w.iter().map(|w| self.lambda * w).collect();
-        for ((x, sign), offset) in self.images.iter().zip(&self.signs).zip(&self.offsets) {
-            let margin = sign * (offset + dot(w, x));
-            value += (-margin.abs()).exp().ln_1p() + (-margin).max(0.0);
-            let slope = -sign / (1.0 + margin.exp());
-            gradient.iter_mut().zip(x).for_each(|(g, x)| *g += slope * x);
-        }
-        (value, gradient)
     }
 }
 
@@ -151,34 +126,6 @@ impl Thumbs {
 mod tests {
     use super::*;
     use crate::features::FeatureFile;
-
-    fn thumbs() -> Thumbs {
-        let number = |at: usize| ((at * 37 + 11) % 23) as f64 / 11.0 - 1.0;
-        let images = (0..5).map(|row| (0..4).map(|column| number(row * 4 + column)).collect()).collect();
-        Thumbs {
-            images,
-            signs: vec![1.0, -1.0, 1.0, -1.0, -1.0],
-            offsets: vec![0.3, -2.0, 0.0, 800.0, 1.0],
-            lambda: 0.3,
-        }
-    }
-
-    #[test]
-    fn the_objectives_slope_is_its_gradient() {
-        let thumbs = thumbs();
-        let at = [0.4, -0.2, 1.1, 0.0];
-        let (value, gradient) = thumbs.objective(&at);
-        assert!(value.is_finite());
-        for column in 0..4 {
-            let value = |by: f64| {
-                let mut moved = at;
-                moved[column] += by;
-                thumbs.objective(&moved).0
-            };
-            let slope = (value(1e-5) - value(-1e-5)) / 2e-5;
-            approx::assert_abs_diff_eq!(slope, gradient[column], epsilon = 1e-5);
-        }
-    }
 
     /// One thumb up without a query: `w = a x`, where `a lambda = 1 / (1 + exp(a |x|^2))`.
     #[test]

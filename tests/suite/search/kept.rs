@@ -329,6 +329,8 @@ fn the_command_builds_updates_finds_and_exports() {
     let text_for_text = ["--backbone", &model, "--out", "photos.index", "--query", "a", "--text", "b"];
     assert!(failure(&text_for_text).contains("an image file"));
     assert!(failure(&["--out", "photos.index", "--export", "rows.csv"]).contains(".npy"));
+    #[cfg(not(feature = "parquet"))]
+    assert!(failure(&["--out", "photos.index", "--export", "rows.parquet"]).contains("feature `parquet`"));
     let features = ["--features", "photos.index", "--out", "features.index"];
     assert!(failure(&features).contains("clip-features/1"));
 }

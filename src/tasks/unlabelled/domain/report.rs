@@ -143,7 +143,8 @@ impl DomainReport {
         if !never.is_empty() && self.source_images == 0 {
             let some = never.iter().take(5).copied().collect::<Vec<_>>().join(", ");
             warnings.push(format!(
-                "{} classes are no image's answer ({some}): without labelled images of another domain they cannot be found",
+                "classes that are no image's answer: {} ({some}); without labelled images of another domain they cannot be \
+                 found",
                 never.len()
             ));
         }

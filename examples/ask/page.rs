@@ -1,0 +1,86 @@
+//! Answers with what speaks for them.
+
+use clip_adapter::{
+    Result,
+    input::{Preprocess, QuestionList, readable},
+    tasks::questions::{AnswerReport, AnswerScores, Asked, QuestionPrior},
+};
+
+use crate::cli::{
+    data_uri,
+    html::{self, escape},
+};
+
+/// Questions shown, and answers and earlier questions of each.
+const SHOWN: usize = 60;
+const TOP: usize = 3;
+
+/// What was learned from, if anything was, so that a page can show which of it is nearest.
+pub struct Evidence<'a> {
+    pub list: &'a QuestionList,
+    pub asked: &'a Asked,
+}
+
+/// A page of the first questions.
+pub fn page(
+    list: &QuestionList,
+    asked: &Asked,
+    scores: &AnswerScores,
+    prior: &QuestionPrior,
+    report: &AnswerReport,
+    learned: Option<Evidence<'_>>,
+) -> Result<String> {
+    let number = |share: f64| format!("{share:.1}");
+    let kinds: Vec<Vec<String>> = (report.by_kind.iter())
+        .map(|(kind, of)| {
+            vec![
+                escape(kind),
+                of.questions.to_string(),
+                number(of.accuracy),
+                number(of.prior_accuracy),
+                of.against.map_or("-".to_owned(), number),
+                of.against_questions.to_string(),
+            ]
+        })
+        .collect();
+    let heading = ["kind", "questions", "right, %", "by the question alone, %", "against it, %", "of"];
+    let top = scores.top(TOP);
+    let mut cards = Vec::new();
+    for (row, question) in list.questions().iter().enumerate().take(SHOWN) {
+        let path = &list.images()[question.image];
+        let picture = Preprocess::default().decode(path)?;
+        let picture = data_uri::of(&picture, path)?;
+        let given = top[row].first().map_or("", |first| first.name.as_str());
+        let mut words = format!("<strong>{}</strong>", escape(&question.text));
+        for ranked in &top[row] {
+            let name = escape(&ranked.name);
+            words += &format!("<div>{name} {:.0} %</div>", 100.0 * ranked.probability);
+        }
+        if let Some(truth) = question.answer() {
+            let mark = if truth == given { "right" } else { "wrong" };
+            words += &format!("<div>{mark}; people say {}</div>", escape(truth));
+        }
+        words += &format!("<div>without the picture: {}</div>", escape(prior.answer(question)));
+        if let Some(learned) = &learned {
+            for similar in asked.nearest(row, learned.asked, TOP)? {
+                let earlier = &learned.list.questions()[similar.question];
+                let image = readable(&learned.list.images()[earlier.image]);
+                let file = image.rsplit(['/', '\\']).next().unwrap_or_default().to_owned();
+                words += &format!(
+                    "<div>learned: {} {} ({}, {:.2})</div>",
+                    escape(&earlier.text),
+                    escape(earlier.answer().unwrap_or_default()),
+                    escape(&file),
+                    similar.similarity
+                );
+            }
+        }
+        cards.push(html::card(Some(&picture), &words));
+    }
+    let body = format!(
+        "<p>{report}</p>\n{}\n<h2>Answers</h2>\n{}",
+        html::table(&heading, &kinds),
+        html::cards(&cards)
+    );
+    Ok(html::page("Questions about pictures", &body))
+}

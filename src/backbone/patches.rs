@@ -1,0 +1,41 @@
+use burn::tensor::Tensor;
+
+use super::{ClipBackbone, Precision};
+use crate::error::Result;
+
+impl ClipBackbone {
+    /// The features of the patches after a ViT's last block, row after row, without norm and projection: what
+    /// transformers calls `last_hidden_state` without the class token.
+    ///
+    /// # Shapes
+    /// - `pixels`: as for [`image_embeddings`](Self::image_embeddings)
+    /// - returns: `[batch, patches, width]`
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`](crate::Error::Unsupported) if the image tower is a ResNet, which has no patches.
+    ///
+    /// # Panics
+    /// If the pixels have another shape.
+    pub fn patch_features(&self, pixels: Tensor<4>) -> Result<Tensor<3>> {
+        Ok(Precision::F32.tensor(self.vision.patches(self.precision.tensor(pixels))?))
+    }
+
+    /// Every patch as if it were the class token: normed and projected, `P LN(x_i)`.
+    ///
+    /// # Shapes
+    /// - `pixels`: as for [`image_embeddings`](Self::image_embeddings)
+    /// - returns: `[batch, patches, embed_dim]`
+    ///
+    /// # Errors
+    /// As [`patch_features`](Self::patch_features).
+    ///
+    /// # Panics
+    /// If the pixels have another shape.
+    pub fn patch_embeddings(&self, pixels: Tensor<4>) -> Result<Tensor<3>> {
+        let patches = Precision::F32.tensor(self.vision.normed_patches(self.precision.tensor(pixels))?);
+        let [batch, count, width] = patches.dims();
+        let projected = self.vision.projection.forward(patches.reshape([batch * count, width]));
+        let dim = projected.dims()[1];
+        Ok(projected.reshape([batch, count, dim]))
+    }
+}
