@@ -51,9 +51,9 @@ pub enum Side {
 /// use clip_adapter::tasks::questions::{Asked, Family, StatementAdapter, Statements};
 /// use clip_adapter::{TextClassifier, features::Embeddings, input::Question, prelude::*};
 ///
-/// // Two colours of two dimensions, which the texts have the wrong way round.
+/// // Two colours of two dimensions, which the texts have a little the wrong way round.
 /// let statements = Statements::new([Family::new("color", ["red", "blue"], "a {} shape")])?;
-/// let classes = TextClassifier::new(vec![0.0, 1.0, 1.0, 0.0], 2, statements.texts(), ["{}"], 20.0, "tiny")?;
+/// let classes = TextClassifier::new(vec![0.6, 0.8, 0.8, 0.6], 2, statements.texts(), ["{}"], 20.0, "tiny")?;
 /// let question = |image, answer: &str| {
 ///     Question { image, text: "is it red?".into(), answers: vec![answer.into()], ..Default::default() }
 /// };
