@@ -119,7 +119,7 @@ impl PairFile {
     /// Reads and checks a file.
     ///
     /// # Errors
-    /// [`Error::Read`] if it cannot be read; [`Error::Malformed`] naming the tensor and row if it is truncated, of
+    /// [`Error::Read`](crate::Error::Read) if it cannot be read; [`Error::Malformed`](crate::Error::Malformed) naming the tensor and row if it is truncated, of
     /// another format, has a value that is not finite, a zero row, widths or numbers of rows that disagree, a text of
     /// no image, an image without a text, or a draw that is not of its images or has one on both sides.
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
@@ -159,7 +159,7 @@ impl PairFile {
     /// Writes the file as f32, whole or not at all; what was there before is replaced.
     ///
     /// # Errors
-    /// [`Error::Write`] if it cannot be written; the file that was there is then untouched.
+    /// [`Error::Write`](crate::Error::Write) if it cannot be written; the file that was there is then untouched.
     pub fn write(&self, path: impl AsRef<Path>) -> Result<()> {
         let pairs = &self.pairs;
         let mut archive = ArchiveWriter::new(PAIR_FORMAT);

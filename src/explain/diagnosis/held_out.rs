@@ -19,7 +19,7 @@ const FOLDS: usize = 4;
 ///
 /// `lower_95` is Clopper and Pearson's limit on one side, the 5 % quantile of a beta distribution with `right` and
 /// `images - right + 1`. Folds share shots, so that it is an estimate with a lower limit and not a guarantee; for one see
-/// [`certificate`].
+/// [`certificate`](super::certificate).
 ///
 /// Of [`AutoAdapter`](crate::AutoAdapter) ([`diagnose`](super::diagnose)) on four files and three draws the mean distance
 /// from the test accuracy is 5.3, 2.9, 2.6 and 0.7 points at 2, 4, 8 and 16 shots, nearly always too low, since it was fitted

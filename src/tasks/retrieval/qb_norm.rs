@@ -46,7 +46,7 @@ impl QbNorm {
     /// Checks every setting against its range.
     ///
     /// # Errors
-    /// [`Error::Setting`] for the first one outside.
+    /// [`Error::Setting`](crate::Error::Setting) for the first one outside.
     pub fn validate(&self) -> Result<()> {
         positive("beta", self.beta)
     }
@@ -54,7 +54,7 @@ impl QbNorm {
     /// The gallery with its offsets, from a bank of queries.
     ///
     /// # Errors
-    /// As [`Nnn::fit`].
+    /// As [`Nnn::fit`](super::Nnn::fit).
     pub fn fit(&self, gallery: &Embeddings, bank: &Embeddings) -> Result<CorrectedGallery> {
         self.validate()?;
         let (gallery, bank) = (gallery.normalised(), bank.normalised());
