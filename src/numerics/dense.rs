@@ -4,6 +4,11 @@ use faer::{Mat, Side, linalg::solvers::Llt};
 
 use crate::error::{Error, Result};
 
+/// The sum of the products of two vectors, entry by entry and from the first on.
+pub(crate) fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
 /// Replaces every row of logits by its softmax and gives back the `log sum_c exp(l_c)` of each.
 pub(crate) fn softmax_rows(logits: &mut Mat<f64>) -> Vec<f64> {
     let (rows, columns) = (logits.nrows(), logits.ncols());

@@ -3,6 +3,8 @@
 
 use std::collections::VecDeque;
 
+use super::dot;
+
 /// Pairs of steps and gradient changes that stand for the curvature.
 const MEMORY: usize = 10;
 
@@ -112,10 +114,6 @@ fn search(
         length = if high.is_finite() { (low + high) / 2.0 } else { 2.0 * low };
     }
     None
-}
-
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
 fn difference(a: &[f64], b: &[f64]) -> Vec<f64> {

@@ -1,6 +1,6 @@
 //! Logistic regression that is pulled towards nothing: what one person's thumbs and choices between pairs come down to.
 
-use super::minimise;
+use super::{dot, minimise};
 
 /// Where the descent ends: a gradient shorter than this, or so many steps.
 const TOLERANCE: f64 = 1e-8;
@@ -35,10 +35,6 @@ impl LogisticRidge {
     pub fn solve(&self, dim: usize) -> Vec<f64> {
         minimise(|w| self.objective(w), vec![0.0; dim], TOLERANCE, STEPS).at
     }
-}
-
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
 #[cfg(test)]

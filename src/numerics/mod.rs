@@ -9,7 +9,7 @@ mod softmax;
 pub(crate) mod vector;
 
 pub(crate) use beta::lower_share;
-pub(crate) use dense::{cholesky, row_major, softmax_rows, transposed};
+pub(crate) use dense::{cholesky, dot, row_major, softmax_rows, transposed};
 pub(crate) use lbfgs::minimise;
 pub(crate) use logistic::LogisticRidge;
 pub(crate) use softmax::{argmax, log_normalise, log_softmax, log_sum_exp};

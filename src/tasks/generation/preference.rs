@@ -12,7 +12,7 @@ use crate::error::{Error, Result, positive};
 use crate::features::Embeddings;
 use crate::fingerprint::Fingerprint;
 use crate::model::{Model, Saved, Section, Settings};
-use crate::numerics::{LogisticRidge, cholesky};
+use crate::numerics::{LogisticRidge, cholesky, dot};
 
 /// From so many pairs on, the weaker pull is better.
 const MANY: usize = 300;
@@ -196,10 +196,6 @@ fn apart(rows: &[Vec<f64>], Pair { winner, loser, .. }: Pair) -> Result<Vec<f64>
         return Err(Error::data("pair", expected, format!("{winner} and {loser}")));
     }
     Ok(rows[winner].iter().zip(&rows[loser]).map(|(a, b)| a - b).collect())
-}
-
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
 /// What [`Preference::fit`] learned: a direction, which scores any image of the same backbone.

@@ -1,5 +1,6 @@
 use crate::error::{Error, Result};
 use crate::features::Embeddings;
+use crate::numerics::dot;
 
 /// The images among which a person chooses, or a sample of a few thousand of them: what is usual, and how far images
 /// are from it.
@@ -95,8 +96,4 @@ fn difference(row: &[f32], mean: &[f64]) -> Vec<f64> {
 
 fn length(row: &[f64]) -> f64 {
     dot(row, row).sqrt()
-}
-
-pub(super) fn dot(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
 }

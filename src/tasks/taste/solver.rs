@@ -1,11 +1,10 @@
 use serde::{Deserialize, Serialize};
 
-use super::catalogue::dot;
 use super::{Catalogue, FittedTaste};
 use crate::error::{Error, Result, not_negative, positive};
 use crate::features::Embeddings;
 use crate::model::Settings;
-use crate::numerics::LogisticRidge;
+use crate::numerics::{LogisticRidge, dot};
 
 /// How a few thumbs become a taste: logistic regression around the query, in milliseconds.
 ///

@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::features::Embeddings;
 use crate::fingerprint::require_backbone;
 use crate::input::ImageInput;
+use crate::tasks::retrieval::composed;
 use crate::tasks::search::{Hit, Index};
 
 /// An image that was found.
@@ -62,10 +63,8 @@ impl PhotoIndex {
         if !(0.0..=MAX_WEIGHT).contains(&weight) {
             return Err(Error::setting("weight", format!("0..={MAX_WEIGHT}"), weight));
         }
-        let image = clip.encode_images(&[image])?.into_normalised();
-        let text = clip.encode_texts(&[text])?.into_normalised();
-        let sum = image.values().iter().zip(text.values()).map(|(f, t)| f + weight * t).collect();
-        self.find(clip, Embeddings::new(sum, image.dim())?, k)
+        let (image, text) = (clip.encode_images(&[image])?, clip.encode_texts(&[text])?);
+        self.find(clip, composed(&image, &text, f64::from(weight))?, k)
     }
 
     /// The `k` images that are most like one of the index, best first; that one is left out.
