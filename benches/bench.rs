@@ -3,7 +3,7 @@
 //! ```text
 //! cargo bench --bench bench                  # everything
 //! cargo bench --bench bench -- flex/fit      # the 16-shot fit, to compare with benches/peers/fit_torch.py
-//! # the towers of a checkpoint, to compare with benches/peers/towers_torch.py
+//! # the towers of a checkpoint, to compare with benches/peers/towers_torch.py and towers_onnx.py
 //! CLIP_ADAPTER_BACKBONE=models/vit-b-32 cargo bench --bench bench -- flex/encode
 //! cargo bench --bench bench -- flex/tip_grid # Tip-Adapter's search, to compare with one evaluation
 //! # 100 queries among a million rows of 16 bits, to compare with benches/peers/search_numpy.py
@@ -19,6 +19,7 @@ use burn::tensor::{Device, Tensor};
 use clip_adapter::{
     AdapterConfig, Classifier, ClipAdapter, ClipBackbone, DeviceSpec, FeatureSet, Method, Run, Support,
     TipAdapter, ZeroShot,
+    backbone::Precision,
     methods::Ratio,
     tasks::search::{Index, Rows},
     train::Registry,
@@ -137,23 +138,34 @@ fn evaluate(criterion: &mut Criterion, spec: &DeviceSpec, device: &Device) {
     });
 }
 
-/// The image tower on a batch of 16, and 1,000 prompts from sentences to embeddings.
+/// The image tower on a batch of 16 and on one image, and 1,000 prompts and one from sentences to embeddings.
 fn encode(criterion: &mut Criterion, spec: &DeviceSpec, device: &Device, folder: &Path) {
-    let clip = ClipBackbone::from_pretrained(folder, device).expect("a checkpoint");
-    let side = clip.preprocess().crop;
-    let pixels = Tensor::<4>::ones([16, 3, side, side], device);
     let texts: Vec<String> = (0..1000).map(|index| format!("a photo of a thing of kind {index}.")).collect();
     let mut group = criterion.benchmark_group(format!("{spec}/encode"));
     group.sample_size(10);
-    group.throughput(Throughput::Elements(16)).bench_function("images_b16", |bencher| {
-        bencher.iter(|| {
-            black_box(clip.image_embeddings(pixels.clone()));
-            device.sync().expect("the device to finish");
-        });
-    });
-    group.throughput(Throughput::Elements(1000)).bench_function("texts_1000", |bencher| {
-        bencher.iter(|| black_box(clip.encode_texts(&texts).expect("embeddings")));
-    });
+    for precision in [Precision::F32, Precision::Int8] {
+        if !precision.is_supported(device) {
+            continue;
+        }
+        let clip = ClipBackbone::from_pretrained_in(folder, precision, device).expect("a checkpoint");
+        let side = clip.preprocess().crop;
+        for batch in [16, 1] {
+            let pixels = Tensor::<4>::ones([batch, 3, side, side], device);
+            let name = format!("{precision}/images_b{batch}");
+            group.throughput(Throughput::Elements(batch as u64)).bench_function(name, |bencher| {
+                bencher.iter(|| {
+                    black_box(clip.image_embeddings(pixels.clone()));
+                    device.sync().expect("the device to finish");
+                });
+            });
+        }
+        for texts in [&texts[..], &texts[..1]] {
+            let name = format!("{precision}/texts_{}", texts.len());
+            group.throughput(Throughput::Elements(texts.len() as u64)).bench_function(name, |bencher| {
+                bencher.iter(|| black_box(clip.encode_texts(texts).expect("embeddings")));
+            });
+        }
+    }
 }
 
 /// The ten best of some rows of 16 bits for 1 and for 100 queries, exactly. Nothing else is in memory yet, so that the

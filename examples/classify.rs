@@ -12,7 +12,7 @@ mod cli;
 use std::{num::NonZeroUsize, path::PathBuf, process::ExitCode};
 
 use clap::Parser;
-use clip_adapter::{DeviceSpec, Result, input::readable, tasks::Predictor};
+use clip_adapter::{DeviceSpec, Result, input::readable, model::Saved, tasks::Predictor};
 use serde_json::json;
 
 /// Names images by an adapter file.
@@ -33,6 +33,8 @@ struct Arguments {
     /// Where to compute
     #[arg(long, value_name = "DEVICE", default_value_t = DeviceSpec::default())]
     device: DeviceSpec,
+    #[command(flatten)]
+    precision: cli::precision::InPrecision,
     /// Writes the table as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -44,13 +46,16 @@ fn main() -> ExitCode {
 }
 
 fn classify(arguments: &Arguments) -> Result<()> {
-    let predictor = Predictor::open(&arguments.backbone, &arguments.adapter, &arguments.device.open()?)?;
+    Saved::open(&arguments.adapter)?; // the smaller of the two, so that a wrong path is told at once
+    let clip = arguments.precision.open(&arguments.backbone, &arguments.device.open()?)?;
+    let predictor = Predictor::load(clip, &arguments.adapter)?;
     let top = predictor.predict_all(&arguments.images, arguments.top.get())?;
     let results: Vec<_> =
         arguments.images.iter().zip(&top).map(|(file, top)| cli::labels::tell(file, top)).collect();
     let Some(path) = &arguments.json else { return Ok(()) };
     let all = json!({
         "backbone": predictor.clip().identity(),
+        "precision": predictor.clip().precision().to_string(),
         "adapter": readable(&arguments.adapter),
         "classes": predictor.class_names(),
         "device": arguments.device.to_string(),

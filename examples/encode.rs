@@ -45,6 +45,8 @@ struct Arguments {
     /// Where to compute
     #[arg(long, value_name = "DEVICE", default_value_t = DeviceSpec::default())]
     device: DeviceSpec,
+    #[command(flatten)]
+    precision: cli::precision::InPrecision,
     /// The file to write: pixel_values, image_embeds and, with texts, input_ids and text_embeds
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -57,7 +59,7 @@ fn main() -> ExitCode {
 
 fn encode(arguments: &Arguments) -> Result<()> {
     let device = arguments.device.open()?;
-    let mut clip = ClipBackbone::from_pretrained(&arguments.backbone, &device)?;
+    let mut clip = arguments.precision.open(&arguments.backbone, &device)?;
     if arguments.exif {
         clip = clip.with_exif_orientation();
     }

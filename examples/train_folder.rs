@@ -54,6 +54,8 @@ struct Arguments {
     /// Where to compute
     #[arg(long, value_name = "DEVICE", default_value_t = DeviceSpec::default())]
     device: DeviceSpec,
+    #[command(flatten)]
+    precision: cli::precision::InPrecision,
     /// The adapter file to write
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -76,7 +78,7 @@ fn train(arguments: &Arguments) -> Result<()> {
     cli::folders::check_classes(folder.class_names())?;
     cli::folders::check_for(&[Some(&arguments.out), arguments.json.as_ref()])?;
     let device = arguments.device.open()?;
-    let clip = ClipBackbone::from_pretrained(&arguments.backbone, &device)?;
+    let clip = arguments.precision.open(&arguments.backbone, &device)?;
 
     let style = ProgressStyle::with_template("{bar:30} {percent:>3} %  {msg}").expect("a valid template");
     let bar = ProgressBar::new(1000).with_style(style);
@@ -114,6 +116,7 @@ fn train(arguments: &Arguments) -> Result<()> {
     let Some(path) = &arguments.json else { return Ok(()) };
     let outcome = json!({
         "backbone": clip.identity(),
+        "precision": clip.precision().to_string(),
         "classes": classes.class_names(),
         "class_images": counts,
         "prompts": prompts.templates(),

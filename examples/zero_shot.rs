@@ -37,6 +37,8 @@ struct Arguments {
     /// Where to compute
     #[arg(long, value_name = "DEVICE", default_value_t = DeviceSpec::default())]
     device: DeviceSpec,
+    #[command(flatten)]
+    precision: cli::precision::InPrecision,
     /// Writes the table as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -50,7 +52,7 @@ fn main() -> ExitCode {
 fn zero_shot(arguments: &Arguments) -> Result<()> {
     let (classes, prompts) = (classes(&arguments.classes)?, Prompts::find(&arguments.prompts)?);
     let device = arguments.device.open()?;
-    let clip = ClipBackbone::from_pretrained(&arguments.backbone, &device)?;
+    let clip = arguments.precision.open(&arguments.backbone, &device)?;
     let classifier = clip.text_classifier(&classes, &prompts)?;
     let images = clip.encode_images(&arguments.images)?;
     let logits = classifier.logits(images.tensor(&device)).try_into_vec_as::<f32>();
@@ -61,6 +63,7 @@ fn zero_shot(arguments: &Arguments) -> Result<()> {
     if let Some(path) = &arguments.json {
         let all = json!({
             "backbone": clip.identity(),
+            "precision": clip.precision().to_string(),
             "classes": classes,
             "prompts": prompts.templates(),
             "device": arguments.device.to_string(),

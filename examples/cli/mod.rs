@@ -8,6 +8,7 @@ pub mod folders;
 pub mod html;
 pub mod labels;
 pub mod pocket;
+pub mod precision;
 pub mod task;
 
 use std::process::ExitCode;

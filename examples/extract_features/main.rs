@@ -57,6 +57,8 @@ struct Arguments {
     /// Where to compute; several devices, separated by commas, work side by side
     #[arg(long, value_name = "DEVICE", value_delimiter = ',', default_values_t = [DeviceSpec::default()])]
     device: Vec<DeviceSpec>,
+    #[command(flatten)]
+    precision: cli::precision::InPrecision,
     /// The feature file to write
     #[arg(long, value_name = "FILE", required_unless_present = "part")]
     out: Option<PathBuf>,
@@ -91,7 +93,7 @@ fn main() -> ExitCode {
 impl Arguments {
     /// One copy of the backbone a device.
     fn clips(&self) -> Result<Vec<ClipBackbone>> {
-        let load = |device: &DeviceSpec| ClipBackbone::from_pretrained(&self.backbone, &device.open()?);
+        let load = |device: &DeviceSpec| self.precision.open(&self.backbone, &device.open()?);
         self.device.iter().map(load).collect()
     }
 }

@@ -53,6 +53,8 @@ struct Arguments {
     /// Where to compute, such as flex, wgpu or cuda:0
     #[arg(long, value_name = "DEVICE", default_value_t = DeviceSpec::default())]
     device: DeviceSpec,
+    #[command(flatten)]
+    precision: cli::precision::InPrecision,
     /// Keeps the adapter; without, it is written to a temporary folder, to show that it can be read back
     #[arg(long, value_name = "FILE")]
     save: Option<PathBuf>,
@@ -125,7 +127,7 @@ fn quickstart(arguments: &Arguments) -> Result<()> {
     folders::check_classes(folder.class_names())?;
     folders::check_for(&[Some(&arguments.html), arguments.json.as_ref(), arguments.save.as_ref()])?;
     let start = Instant::now();
-    let clip = ClipBackbone::from_pretrained(arguments.task.folder(), &device)?;
+    let clip = arguments.precision.open(arguments.task.folder(), &device)?;
     clip.encode_images(&folder.files()[..1])?;
     let start_seconds = start.elapsed().as_secs_f64();
 

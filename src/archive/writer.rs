@@ -141,6 +141,12 @@ impl<'a> ArchiveWriter<'a> {
         self.add(name, Dtype::I64, &[values.len()], Content::Bytes(bytes));
     }
 
+    /// Whole numbers of eight bits.
+    pub fn levels(&mut self, name: impl Into<String>, shape: &[usize], values: &[i8]) {
+        let bytes = values.iter().map(|value| value.cast_unsigned()).collect();
+        self.add(name, Dtype::I8, shape, Content::Bytes(bytes));
+    }
+
     pub fn bytes(&mut self, name: impl Into<String>, bytes: Vec<u8>) {
         self.add(name, Dtype::U8, &[bytes.len()], Content::Bytes(bytes));
     }

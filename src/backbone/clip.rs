@@ -2,9 +2,10 @@ use std::path::Path;
 
 use burn::tensor::{Device, Tensor, TensorData};
 
-use super::checkpoint::{Description, Weights, describe, locate, weight_files};
-use super::towers::{BlockShape, Lanes, TextTransformer, Vision};
-use super::{BackboneConfig, CheckpointLayout, Precision, VisionKind, VisualProjection};
+use super::checkpoint::{Description, Origin, Quantised, Weights, describe, locate, weight_files};
+use super::samples;
+use super::towers::{Lanes, Language, TextTower, Tower, Vision};
+use super::{BackboneConfig, CheckpointLayout, Precision, VisionKind, VisualProjection, is_flex};
 use crate::error::{Error, Result};
 use crate::features::{Embeddings, TextClassifier, check_scale};
 use crate::input::{Cleaning, EndOfText, ImageInput, Preprocess, Prompts, ResizeMode, Tokenized, Tokenizer};
@@ -46,13 +47,13 @@ const ORIENTED: &str = " oriented";
 #[derive(Debug, Clone)]
 pub struct ClipBackbone {
     pub(super) vision: Vision,
-    text: TextTransformer,
-    text_projection: Tensor<2>, // [width, embed_dim]
+    pub(super) text: Language,
     logit_scale: f64,
     tokenizer: Tokenizer,
     preprocess: Preprocess,
     config: BackboneConfig,
     identity: String,
+    origin: Origin,
     lanes: Lanes,
     device: Device,
     pub(super) precision: Precision,
@@ -68,7 +69,36 @@ impl ClipBackbone {
     /// [`Error::Setting`] for sizes that are impossible, [`Error::Weights`] with every tensor that is missing,
     /// misshapen or unknown. A model that is not whole is never returned.
     pub fn from_pretrained(folder: impl AsRef<Path>, device: &Device) -> Result<Self> {
-        let folder = locate(folder.as_ref())?;
+        Self::open(folder.as_ref(), None, device)
+    }
+
+    /// As [`from_pretrained`](Self::from_pretrained), with towers that compute in this [`Precision`] from the start:
+    /// of a tower in eight bits there is never one in f32 in memory.
+    ///
+    /// # Errors
+    /// As [`from_pretrained`](Self::from_pretrained) and [`with_precision`](Self::with_precision).
+    ///
+    /// # Examples
+    /// ```
+    /// use burn::tensor::Device;
+    /// use clip_adapter::{ClipBackbone, backbone::Precision};
+    ///
+    /// let (folder, device) = ("examples/pocket/model", Device::flex());
+    /// let clip = ClipBackbone::from_pretrained_in(folder, Precision::Int8, &device)?;
+    /// assert_eq!(clip.precision(), Precision::Int8);
+    /// # Ok::<(), clip_adapter::Error>(())
+    /// ```
+    pub fn from_pretrained_in(
+        folder: impl AsRef<Path>,
+        precision: Precision,
+        device: &Device,
+    ) -> Result<Self> {
+        precision.check(device)?;
+        Self::open(folder.as_ref(), Some(precision), device)
+    }
+
+    fn open(folder: &Path, precision: Option<Precision>, device: &Device) -> Result<Self> {
+        let folder = locate(folder)?;
         let folder = folder.as_path();
         let device = device.clone().without_autodiff();
         let Description { layout, config, preprocess, pad } = describe(folder)?;
@@ -84,9 +114,15 @@ impl ClipBackbone {
             return Err(Error::data("tokenizer", expected, tokenizer.vocabulary()));
         }
         let mut weights = Weights::open(&weight_files(folder, layout)?, &device)?;
-        let vision = Vision::load(&mut weights, layout, &config);
-        let text = load_text(&mut weights, layout, &config);
-        let text_projection = load_text_projection(&mut weights, layout, &config);
+        let stored = if weights.has_levels() && is_flex(&device) { Precision::Int8 } else { Precision::F32 };
+        let precision = precision.unwrap_or(stored);
+        // What was quantised once is so again without a loss, and needs no samples.
+        let loaded = if precision == Precision::Int8 { precision } else { Precision::F32 };
+        let needs = loaded == Precision::Int8 && stored != Precision::Int8;
+        let pictures = needs.then(|| samples::pictures(&preprocess, &device));
+        let sentences = if needs { Some(samples::sentences(&tokenizer)?) } else { None };
+        let vision = Vision::load(&mut weights, layout, &config, loaded.form(&device, pictures));
+        let text = Language::load(&mut weights, layout, &config, loaded.form(&device, sentences));
         let logit_scale = f64::from(weights.scalar("logit_scale")).exp();
         let digest = weights.finish(folder)?;
         check_scale(logit_scale).map_err(|error| match error {
@@ -96,19 +132,21 @@ impl ClipBackbone {
             other => other,
         })?;
         let identity = format!("weights:{digest} {}", describe_input(&config, &preprocess));
-        Ok(Self {
+        let origin = Origin { folder: folder.into(), layout, digest };
+        let clip = Self {
             vision,
             text,
-            text_projection,
             logit_scale,
             tokenizer,
             preprocess,
             config,
             identity,
+            origin,
             lanes: Lanes::new(&device),
             device,
-            precision: Precision::F32,
-        })
+            precision: loaded,
+        };
+        if precision == loaded { Ok(clip) } else { clip.with_precision(precision) }
     }
 
     /// The same backbone for images turned as the camera noted in their EXIF data; the reference leaves them as
@@ -144,10 +182,59 @@ impl ClipBackbone {
     /// ```
     pub fn with_precision(mut self, precision: Precision) -> Result<Self> {
         precision.check(&self.device)?;
-        self.text = precision.tower(self.text);
-        self.vision = self.vision.cast(precision);
-        self.precision = precision;
+        if precision != self.precision {
+            let quantised = precision == Precision::Int8;
+            let sentences = if quantised { Some(samples::sentences(&self.tokenizer)?) } else { None };
+            let pictures = quantised.then(|| samples::pictures(&self.preprocess, &self.device));
+            self.text = self.text.cast(precision, &self.device, sentences);
+            self.vision = self.vision.cast(precision, &self.device, pictures);
+            self.precision = precision;
+        }
         Ok(self)
+    }
+
+    /// Writes a checkpoint in eight bits, a quarter of the size of one in f32, which [`from_pretrained`] opens: as
+    /// [`Precision::Int8`] on Flex, and in f32 of the same numbers elsewhere. Its [`identity`](Self::identity) is that of
+    /// the weights that were quantised. The files beside the weights are copied from the folder that this backbone was
+    /// loaded from.
+    ///
+    /// [`from_pretrained`]: Self::from_pretrained
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] if the backbone is not in [`Precision::Int8`] or its image tower is a ResNet;
+    /// [`Error::Read`] if the folder that it came from is gone, [`Error::Write`] if this one cannot be written.
+    ///
+    /// # Examples
+    /// ```
+    /// use clip_adapter::{backbone::Precision, prelude::*};
+    ///
+    /// let device = Device::flex();
+    /// let clip = ClipBackbone::from_pretrained_in("examples/pocket/model", Precision::Int8, &device)?;
+    /// let folder = tempfile::tempdir().unwrap();
+    /// clip.save_quantised(folder.path())?;
+    ///
+    /// let again = ClipBackbone::from_pretrained(folder.path(), &device)?;
+    /// assert_eq!(again.precision(), Precision::Int8);
+    /// assert_eq!(again.identity(), clip.identity());
+    /// assert_eq!(again.encode_texts(&["an apple"])?, clip.encode_texts(&["an apple"])?);
+    /// # Ok::<(), clip_adapter::Error>(())
+    /// ```
+    pub fn save_quantised(&self, folder: impl AsRef<Path>) -> Result<()> {
+        if self.precision != Precision::Int8 {
+            return Err(Error::unsupported(
+                "precision of a quantised checkpoint",
+                Precision::Int8,
+                self.precision,
+            ));
+        }
+        let (Tower::Packed(vision), TextTower::Packed(text)) = (&self.vision.tower, &self.text.tower) else {
+            return Err(Error::unsupported("image tower of a quantised checkpoint", "a ViT", "a ResNet"));
+        };
+        let mut file = Quantised::new(&self.origin);
+        vision.store(&mut file);
+        text.store(&mut file);
+        file.floats("logit_scale", &[], &[self.logit_scale.ln() as f32]);
+        file.write(&self.origin, folder.as_ref())
     }
 
     /// What the towers compute in.
@@ -195,7 +282,7 @@ impl ClipBackbone {
     /// If the pixels have another shape.
     pub fn image_embeddings(&self, pixels: Tensor<4>) -> Tensor<2> {
         self.lanes.encode(pixels.dims()[0], self.vision.at_once(), |images| {
-            self.vision.projection.forward(self.features_of(pixels.clone().slice([images])))
+            self.vision.embeddings(self.precision.tensor(pixels.clone().slice([images])))
         })
     }
 
@@ -229,8 +316,7 @@ impl ClipBackbone {
     /// - returns: `[texts, embed_dim]`
     pub fn text_embeddings(&self, tokens: &Tokenized) -> Tensor<2> {
         self.lanes.encode(tokens.ids.len(), TEXT_BATCH, |texts| {
-            let tokens = tokens.select(&texts.collect::<Vec<_>>());
-            Precision::F32.tensor(self.text.forward(&tokens)).matmul(self.text_projection.clone())
+            self.text.embeddings(&tokens.select(&texts.collect::<Vec<_>>()), &self.device)
         })
     }
 
@@ -326,35 +412,6 @@ impl ClipBackbone {
 
 fn to_host(embeddings: Tensor<2>) -> Result<Vec<f32>> {
     embeddings.try_into_vec_as::<f32>().map_err(|error| Error::execution("encoding", error))
-}
-
-pub(super) fn load_text(
-    weights: &mut Weights,
-    layout: CheckpointLayout,
-    config: &BackboneConfig,
-) -> TextTransformer {
-    let text = &config.text;
-    let shape = BlockShape {
-        width: text.width,
-        heads: text.heads,
-        mlp: text.mlp,
-        epsilon: text.epsilon,
-        activation: text.activation,
-        causal: true,
-    };
-    TextTransformer::load(weights, layout, text.vocabulary, text.context, text.layers, shape)
-}
-
-pub(super) fn load_text_projection(
-    weights: &mut Weights,
-    layout: CheckpointLayout,
-    config: &BackboneConfig,
-) -> Tensor<2> {
-    let (width, dim) = (config.text.width, config.embed_dim);
-    match layout {
-        CheckpointLayout::HuggingFace => weights.transposed("text_projection.weight", dim, width),
-        CheckpointLayout::OpenClip => weights.tensor("text_projection", [width, dim]),
-    }
 }
 
 /// The part of the identity that is not in the weights.

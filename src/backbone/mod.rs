@@ -6,6 +6,7 @@ mod clip;
 mod config;
 mod patches;
 mod precision;
+mod samples;
 mod towers;
 mod trainable;
 

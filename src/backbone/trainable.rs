@@ -6,8 +6,7 @@ use burn::{
 };
 
 use super::checkpoint::{Checkpoint, Description, Initial, Weights, describe, weight_files};
-use super::clip::{load_text, load_text_projection};
-use super::towers::{TextTransformer, Tower, Vision, VisionTransformer};
+use super::towers::{Language, TextTower, TextTransformer, Tower, Vision, VisionTransformer};
 use super::{BackboneConfig, CheckpointLayout};
 use crate::error::{Error, Result};
 use crate::features::{contrastive_logits, normalise};
@@ -107,16 +106,20 @@ impl TrainableClip {
         config: BackboneConfig,
         preprocess: Preprocess,
     ) -> Result<Self> {
-        let Vision { tower: Tower::Vit(vision), projection } = Vision::load(weights, layout, &config) else {
+        let Vision { tower: Tower::Vit(vision), projection } = Vision::load(weights, layout, &config, None)
+        else {
             return Err(Error::unsupported("image tower", "a vision transformer", "a ResNet"));
         };
-        let text = load_text(weights, layout, &config);
-        let text_projection = load_text_projection(weights, layout, &config);
+        let Language { tower: TextTower::Tensors(text), projection: text_projection } =
+            Language::load(weights, layout, &config, None)
+        else {
+            unreachable!("no form to be packed in");
+        };
         let scale = TensorData::new(vec![weights.scalar("logit_scale")], [1]);
         Ok(Self {
             vision: *vision,
             visual_projection: Param::from_tensor(projection.weight),
-            text,
+            text: *text,
             text_projection: Param::from_tensor(text_projection),
             logit_scale: Param::from_data(scale, weights.device()),
             config,

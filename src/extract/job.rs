@@ -119,9 +119,14 @@ fn same_backbone<'a>(clips: &[&'a ClipBackbone]) -> Result<&'a ClipBackbone> {
     let Some((&first, others)) = clips.split_first() else {
         return Err(Error::data("backbones", "at least one", "none"));
     };
-    match others.iter().find(|other| other.identity() != first.identity()) {
+    if let Some(other) = others.iter().find(|other| other.identity() != first.identity()) {
+        return Err(Error::fingerprint("backbones", first.identity(), other.identity()));
+    }
+    match others.iter().find(|other| other.precision() != first.precision()) {
         None => Ok(first),
-        Some(other) => Err(Error::fingerprint("backbones", first.identity(), other.identity())),
+        Some(other) => {
+            Err(Error::fingerprint("precisions of the backbones", first.precision(), other.precision()))
+        }
     }
 }
 

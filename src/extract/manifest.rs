@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::archive::write_atomically;
-use crate::backbone::ClipBackbone;
+use crate::backbone::{ClipBackbone, Precision};
 use crate::error::{Error, Result};
 use crate::fingerprint::require_backbone;
 use crate::input::ImageSource;
@@ -21,6 +21,9 @@ pub(super) struct Manifest {
     pub format: String,
     /// Names weights, activation and preprocessing.
     pub backbone: String,
+    /// What the towers compute in.
+    #[serde(default, skip_serializing_if = "is_f32")]
+    pub precision: Precision,
     /// How many images, and [`ImageSource::identity`].
     pub images: String,
     pub dim: usize,
@@ -28,11 +31,16 @@ pub(super) struct Manifest {
     pub shard: usize,
 }
 
+fn is_f32(precision: &Precision) -> bool {
+    *precision == Precision::F32
+}
+
 impl Manifest {
     pub fn new(clip: &ClipBackbone, source: &dyn ImageSource, batch: usize, shard: usize) -> Result<Self> {
         Ok(Self {
             format: FORMAT.into(),
             backbone: clip.identity().into(),
+            precision: clip.precision(),
             images: images_of(source)?,
             dim: clip.config().embed_dim,
             batch,
@@ -85,6 +93,7 @@ impl Manifest {
     pub fn check(&self, found: &Self) -> Result<()> {
         require_backbone("backbones of the store", &self.backbone, &found.backbone)?;
         let parts = [
+            ("precisions of the store", self.precision.to_string(), found.precision.to_string()),
             ("lists of images of the store", self.images.clone(), found.images.clone()),
             ("widths of the store", self.dim.to_string(), found.dim.to_string()),
             ("batches of the store", self.batch.to_string(), found.batch.to_string()),

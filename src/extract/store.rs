@@ -201,6 +201,7 @@ mod tests {
         let manifest = Manifest {
             format: "clip-store/1".into(),
             backbone: "made up".into(),
+            precision: crate::backbone::Precision::F32,
             images: format!("{} images of nothing", shards * ROWS),
             dim: DIM,
             batch: 32,

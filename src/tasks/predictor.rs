@@ -47,8 +47,20 @@ impl Predictor {
     /// [`new`](Self::new).
     pub fn open(backbone: impl AsRef<Path>, model: impl AsRef<Path>, device: &Device) -> Result<Self> {
         let saved = Saved::open(model)?; // the smaller of the two, so that a wrong path is told at once
-        let clip = ClipBackbone::from_pretrained(backbone, device)?;
-        let model = super::registry().load(&saved, &saved.expected_of(&clip), device)?;
+        Self::of(ClipBackbone::from_pretrained(backbone, device)?, &saved)
+    }
+
+    /// Opens a model for a backbone that is there, such as one of another
+    /// [`Precision`](crate::backbone::Precision), on the backbone's device.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn load(clip: ClipBackbone, model: impl AsRef<Path>) -> Result<Self> {
+        Self::of(clip, &Saved::open(model)?)
+    }
+
+    fn of(clip: ClipBackbone, saved: &Saved) -> Result<Self> {
+        let model = super::registry().load(saved, &saved.expected_of(&clip), clip.device())?;
         Self::new(clip, model)
     }
 

@@ -36,6 +36,7 @@ mod pretrain;
 mod probes;
 mod prompts;
 mod properties;
+mod quantised;
 mod questions;
 mod recommendation;
 mod reference;

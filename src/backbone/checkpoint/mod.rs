@@ -7,6 +7,7 @@ mod initial;
 mod location;
 mod names;
 mod presets;
+mod quantised;
 mod weights;
 mod write;
 
@@ -19,5 +20,6 @@ pub(super) use describe::{Description, describe};
 pub(super) use initial::Initial;
 pub(super) use location::{locate, weight_files};
 pub(super) use names::BlockNames;
+pub(super) use quantised::{Origin, Quantised};
 pub(super) use weights::Weights;
 pub(super) use write::Checkpoint;

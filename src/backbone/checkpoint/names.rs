@@ -14,12 +14,14 @@ pub(in crate::backbone) struct VisionNames {
     pub position: &'static str,
     pub pre_norm: &'static str,
     pub post_norm: &'static str,
+    pub projection: &'static str,
 }
 
 pub(in crate::backbone) struct TextNames {
     pub token: &'static str,
     pub position: &'static str,
     pub final_norm: &'static str,
+    pub projection: &'static str,
 }
 
 pub(in crate::backbone) struct BlockNames {
@@ -47,6 +49,7 @@ impl CheckpointLayout {
                 position: "vision_model.embeddings.position_embedding.weight",
                 pre_norm: "vision_model.pre_layrnorm", // sic
                 post_norm: "vision_model.post_layernorm",
+                projection: "visual_projection.weight",
             },
             Self::OpenClip => VisionNames {
                 patch: "visual.conv1.weight",
@@ -54,6 +57,7 @@ impl CheckpointLayout {
                 position: "visual.positional_embedding",
                 pre_norm: "visual.ln_pre",
                 post_norm: "visual.ln_post",
+                projection: "visual.proj",
             },
         }
     }
@@ -64,11 +68,13 @@ impl CheckpointLayout {
                 token: "text_model.embeddings.token_embedding.weight",
                 position: "text_model.embeddings.position_embedding.weight",
                 final_norm: "text_model.final_layer_norm",
+                projection: "text_projection.weight",
             },
             Self::OpenClip => TextNames {
                 token: "token_embedding.weight",
                 position: "positional_embedding",
                 final_norm: "ln_final",
+                projection: "text_projection",
             },
         }
     }

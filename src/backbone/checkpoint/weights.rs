@@ -8,13 +8,17 @@ use burn::{
     nn::Linear,
     tensor::{Device, Tensor, TensorData},
 };
+use safetensors::Dtype;
 use sha2::{Digest, Sha256};
 
-use super::{CheckpointLayout, Initial};
+use super::{CheckpointLayout, Initial, quantised::ORIGIN};
 use crate::archive::{Archive, decode_floats};
 use crate::error::{Error, Result};
 use crate::fingerprint::short_hex;
 use crate::numerics::transposed;
+
+/// Behind the name of a tensor of eight bits: its scales, one for each row.
+pub(super) const LEVEL_SCALES: &str = ".scales";
 
 /// The tensors of one checkpoint, or of none: then they are drawn. What is missing or misshapen is noted, and the tower
 /// built all the same, of nothing: [`finish`](Self::finish) then names all of it at once, and the tower is dropped.
@@ -74,6 +78,10 @@ impl Weights {
         self.places.contains_key(name)
     }
 
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.places.keys().map(String::as_str)
+    }
+
     /// A tensor of this shape, as f32.
     pub fn tensor<const D: usize>(&mut self, name: &str, shape: [usize; D]) -> Tensor<D> {
         match self.values(name, &shape) {
@@ -86,6 +94,20 @@ impl Weights {
     /// A matrix `[rows, columns]` of the file as `[columns, rows]`, laid out so.
     pub fn transposed(&mut self, name: &str, rows: usize, columns: usize) -> Tensor<2> {
         self.turned(name, &[rows, columns])
+    }
+
+    /// A projection `[width, dim]`, which the layouts lay out differently.
+    pub fn projection(
+        &mut self,
+        layout: CheckpointLayout,
+        name: &str,
+        width: usize,
+        dim: usize,
+    ) -> Tensor<2> {
+        match layout {
+            CheckpointLayout::HuggingFace => self.transposed(name, dim, width),
+            CheckpointLayout::OpenClip => self.tensor(name, [width, dim]),
+        }
     }
 
     /// A kernel `[width, channels, height, width]` of the file as a matrix `[channels height width, width]`.
@@ -145,7 +167,11 @@ impl Weights {
             self.missing.push(name.to_owned());
             return None;
         };
+        let (dtype, scales) = (place.dtype, format!("{name}{LEVEL_SCALES}"));
         self.used.insert(name.to_owned());
+        if dtype == Dtype::I8 && self.places.contains_key(&scales) {
+            self.used.insert(scales.clone());
+        }
         if place.shape != shape {
             self.misshapen.push(format!("{name}: expected {shape:?}, found {:?}", place.shape));
             return None;
@@ -162,8 +188,16 @@ impl Weights {
         };
         self.digest.update(name);
         self.digest.update(&bytes);
-        let wrong = match decode_floats(place.dtype, &bytes) {
-            None => format!("f32, f16 or bf16, found {:?}", place.dtype),
+        let decoded = match dtype {
+            Dtype::I8 if self.places.contains_key(&scales) => {
+                let rows = shape.first().copied().unwrap_or(1);
+                let scales = self.values(&scales, &[rows])?;
+                Some(levels_of_rows(&bytes, &scales))
+            }
+            _ => decode_floats(dtype, &bytes),
+        };
+        let wrong = match decoded {
+            None => format!("f32, f16 or bf16, found {dtype:?}"),
             Some(values) => match values.iter().find(|value| !value.is_finite()) {
                 None => return Some(values),
                 Some(value) => format!("finite values, found {value}"), // a fine-tuning that overflowed
@@ -173,19 +207,26 @@ impl Weights {
         None
     }
 
-    /// A digest of every tensor read, or what is wrong with the checkpoint.
+    /// A digest of every tensor read, of those that they were before they had eight bits, or what is wrong with the
+    /// checkpoint.
     pub fn finish(self, folder: &Path) -> Result<String> {
         if let Some(failure) = self.failure {
             return Err(failure);
         }
-        let unused: Vec<String> = self
-            .places
-            .into_keys()
-            .filter(|name| !self.used.contains(name) && !CheckpointLayout::is_ignored(name))
-            .collect();
+        let unused =
+            self.names().filter(|name| !self.used.contains(*name) && !CheckpointLayout::is_ignored(name));
+        let unused: Vec<String> = unused.map(str::to_owned).collect();
         if self.missing.is_empty() && self.misshapen.is_empty() && unused.is_empty() {
-            return Ok(short_hex(self.digest));
+            let origin = self.files.iter().find_map(|file| file.metadata().get(ORIGIN));
+            return Ok(origin.map_or_else(|| short_hex(self.digest), Clone::clone));
         }
         Err(Error::Weights { path: folder.into(), missing: self.missing, misshapen: self.misshapen, unused })
     }
+}
+
+/// The numbers that levels stand for, with a scale for each row.
+fn levels_of_rows(levels: &[u8], scales: &[f32]) -> Vec<f32> {
+    let rows = levels.chunks_exact((levels.len() / scales.len().max(1)).max(1)).zip(scales);
+    rows.flat_map(|(row, scale)| row.iter().map(move |&level| f32::from(level.cast_signed()) * scale))
+        .collect()
 }

@@ -1,7 +1,8 @@
 //! What the towers do differently on Flex, Burn's CPU backend: one part of the batch a thread, and what is not a
 //! product as one pass that the compiler turns into the widest vector instructions there are.
 //!
-//! Threads inside a product wait for each other at the end of each; threads with an image each do not.
+//! Threads inside a product wait for each other at the end of each; threads with an image each do not. Only where there
+//! are fewer images than threads do all of them share each product.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::{fmt, ops::Range, sync::Arc, thread};
@@ -29,6 +30,8 @@ pub(crate) fn is_flex(_: &Device) -> bool {
 #[derive(Clone)]
 pub(in crate::backbone) struct Lanes {
     pools: Arc<[ThreadPool]>,
+    /// All threads together.
+    shared: Option<Arc<ThreadPool>>,
     /// Where the next batch begins, so that small batches of several threads do not all wait for the first lane.
     next: Arc<AtomicUsize>,
 }
@@ -37,8 +40,9 @@ impl Lanes {
     pub fn new(device: &Device) -> Self {
         let count = if is_flex(device) { thread::available_parallelism().map_or(1, usize::from) } else { 0 };
         // Each lane is a pool of one: what runs in it finds no other thread to share a product with.
-        let pools = (0..count).filter_map(|_| ThreadPoolBuilder::new().num_threads(1).build().ok());
-        Self { pools: pools.collect(), next: Arc::default() }
+        let pool = |threads: usize| ThreadPoolBuilder::new().num_threads(threads).build().ok();
+        let shared = if count > 1 { pool(count).map(Arc::new) } else { None };
+        Self { pools: (0..count).filter_map(|_| pool(1)).collect(), shared, next: Arc::default() }
     }
 
     /// How many parts of a batch are encoded side by side.
@@ -47,17 +51,38 @@ impl Lanes {
     }
 
     /// The rows that `encode` makes of `0..rows`, which it gets in consecutive ranges: a lane takes its share `at_once`
-    /// rows at a time. What a layer makes of a few rows stays in the cache, and is memory that the allocator keeps.
+    /// rows at a time. What a layer makes of a few rows stays in the cache, and is memory that the allocator keeps. What
+    /// is over after all lanes had as many as each other, and would leave half of them idle, all threads share.
     pub fn encode(
         &self,
         rows: usize,
         at_once: usize,
         encode: impl Fn(Range<usize>) -> Tensor<2> + Sync,
     ) -> Tensor<2> {
-        let (count, encode) = (self.pools.len().min(rows), &encode);
-        if count == 0 {
+        let (lanes, encode) = (self.pools.len(), &encode);
+        if lanes == 0 {
             return encode(0..rows);
         }
+        let over = rows % lanes;
+        match &self.shared {
+            Some(shared) if over > 0 && 2 * over <= lanes => {
+                let rest = || shared.install(|| encode(rows - over..rows));
+                if over == rows {
+                    return rest();
+                }
+                Tensor::cat(vec![self.each(rows - over, at_once, encode), rest()], 0)
+            }
+            _ => self.each(rows, at_once, encode),
+        }
+    }
+
+    fn each(
+        &self,
+        rows: usize,
+        at_once: usize,
+        encode: &(impl Fn(Range<usize>) -> Tensor<2> + Sync),
+    ) -> Tensor<2> {
+        let count = self.pools.len().min(rows);
         let bound = |lane: usize| lane * rows / count;
         let share = |lane: usize| -> Vec<Tensor<2>> {
             let end = bound(lane + 1);
@@ -118,6 +143,17 @@ fn add_and_map(rows: &mut [f32], row: &[f32], of: impl Fn(f32) -> f32) {
     }
 }
 
+impl TowerActivation {
+    /// The non-linearity of every number, in its place.
+    #[inline(always)]
+    pub(super) fn apply(self, x: &mut [f32]) {
+        match self {
+            Self::QuickGelu => x.iter_mut().for_each(|x| *x = quick_gelu(*x)),
+            Self::Gelu => x.iter_mut().for_each(|x| *x = gelu(*x)),
+        }
+    }
+}
+
 /// `softmax(q k^T / sqrt(head)) v`, in which a causal query sees the keys up to its own place: of every head from
 /// where it stands to where it belongs, so that nothing is moved, and one after the other, so that the cache holds
 /// what there is between the two products.
@@ -159,7 +195,7 @@ pub(super) fn attend(qkv: Tensor<3>, heads: usize, causal: bool) -> Tensor<3> {
 }
 
 /// A matrix of rows so far apart. By way of its transpose, as faer 0.24's own function for it mistakes rows for columns.
-fn rows_mut(values: &mut [f32], rows: usize, columns: usize, stride: usize) -> MatMut<'_, f32> {
+pub(super) fn rows_mut(values: &mut [f32], rows: usize, columns: usize, stride: usize) -> MatMut<'_, f32> {
     MatMut::from_column_major_slice_with_stride_mut(values, columns, rows, stride).transpose_mut()
 }
 
@@ -178,7 +214,7 @@ fn in_place<const D: usize>(x: Tensor<D>, change: impl FnOnce(&mut [f32])) -> Te
 
 /// `softmax(scale x)` in place of the first `seen` numbers, and 0 behind them.
 #[inline(always)]
-fn softmax(x: &mut [f32], seen: usize, scale: f32) {
+pub(super) fn softmax(x: &mut [f32], seen: usize, scale: f32) {
     x[seen..].fill(f32::NEG_INFINITY);
     let most = largest(x);
     x.iter_mut().for_each(|x| *x = exp(scale * (*x - most)));

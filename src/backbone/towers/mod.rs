@@ -1,6 +1,8 @@
 //! What the towers do.
 
 mod flex;
+mod language;
+mod packed;
 mod resnet;
 mod text;
 mod transformer;
@@ -12,7 +14,8 @@ pub use vision::VisualProjection;
 
 pub(super) use flex::Lanes;
 pub(crate) use flex::is_flex;
+pub(super) use language::{Language, TextTower};
+pub(super) use packed::Form;
 pub(super) use text::TextTransformer;
-pub(super) use transformer::BlockShape;
 pub(super) use vision::{Tower, Vision};
 pub(super) use vit::VisionTransformer;

@@ -1,6 +1,6 @@
 use burn::{
     module::{Module, Param},
-    nn::LayerNorm,
+    nn::{LayerNorm, LayerNormConfig},
     tensor::{Int, Tensor, TensorData, module::embedding},
 };
 
@@ -13,31 +13,42 @@ use crate::input::Tokenized;
 /// CLIP's text transformer: causal attention, and the end token's feature stands for the text.
 #[derive(Module, Debug)]
 pub(in crate::backbone) struct TextTransformer {
-    token: Param<Tensor<2>>,    // [vocabulary, width]
-    position: Param<Tensor<2>>, // [context, width]
-    blocks: Vec<Block>,
-    final_norm: LayerNorm,
+    pub(super) token: Param<Tensor<2>>,    // [vocabulary, width]
+    pub(super) position: Param<Tensor<2>>, // [context, width]
+    pub(super) blocks: Vec<Block>,
+    pub(super) final_norm: LayerNorm,
+    pub(super) epsilon: f64,
 }
 
 impl TextTransformer {
-    pub fn load(
+    /// A tower of `[vocabulary, context, layers]` without its blocks, which go to `take` as those of a
+    /// [`VisionTransformer`](super::VisionTransformer) do.
+    pub(super) fn load(
         weights: &mut Weights,
         layout: CheckpointLayout,
-        vocabulary: usize,
-        context: usize,
-        layers: usize,
+        [vocabulary, context, layers]: [usize; 3],
         shape: BlockShape,
+        mut take: impl FnMut(&mut Self, Block),
     ) -> Self {
         let names = layout.text();
-        Self {
+        let mut tower = Self {
             token: Param::from_tensor(weights.tensor(names.token, [vocabulary, shape.width])),
             position: Param::from_tensor(weights.tensor(names.position, [context, shape.width])),
-            blocks: (0..layers).map(|index| Block::load(weights, &layout.text_block(index), shape)).collect(),
-            final_norm: norm(weights, names.final_norm, shape.width, shape.epsilon),
+            blocks: Vec::new(),
+            final_norm: LayerNormConfig::new(shape.width).init(weights.device()),
+            epsilon: shape.epsilon,
+        };
+        for index in 0..layers {
+            let block = Block::load(weights, &layout.text_block(index), shape);
+            if weights.is_sound() {
+                take(&mut tower, block);
+            }
         }
+        tower.final_norm = norm(weights, names.final_norm, shape.width, shape.epsilon);
+        tower
     }
 
-    /// The inverse of [`load`](Self::load).
+    /// The inverse of loading it.
     pub fn store(&self, checkpoint: &mut Checkpoint) -> Result<()> {
         let names = CheckpointLayout::HuggingFace.text();
         checkpoint.tensor(names.token, self.token.val())?;

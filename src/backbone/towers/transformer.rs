@@ -47,16 +47,17 @@ pub(in crate::backbone) struct BlockShape {
 /// A pre-norm transformer block: `x + Attention(norm(x))`, then `x + MLP(norm(x))`.
 #[derive(Module, Debug)]
 pub(super) struct Block {
-    norm1: LayerNorm,
-    qkv: Linear, // [width, 3 width]: query, key, value
-    out: Linear,
-    norm2: LayerNorm,
-    fc1: Linear,
-    fc2: Linear,
-    heads: usize,
-    causal: bool,
+    pub norm1: LayerNorm,
+    pub qkv: Linear, // [width, 3 width]: query, key, value
+    pub out: Linear,
+    pub norm2: LayerNorm,
+    pub fc1: Linear,
+    pub fc2: Linear,
+    pub heads: usize,
+    pub causal: bool,
+    pub epsilon: f64,
     #[module(skip)]
-    activation: TowerActivation,
+    pub activation: TowerActivation,
 }
 
 impl Block {
@@ -71,6 +72,7 @@ impl Block {
             fc2: linear(weights, &names.fc2, mlp, width),
             heads,
             causal,
+            epsilon,
             activation,
         }
     }
@@ -208,6 +210,7 @@ mod tests {
                 fc2: linear(48, 24),
                 heads: 3,
                 causal,
+                epsilon: 1e-5,
                 activation: TowerActivation::Gelu,
             };
             let x = Tensor::<3>::random([4, 7, 24], Distribution::Normal(0.0, 2.0), &device);

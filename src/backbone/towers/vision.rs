@@ -1,13 +1,15 @@
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
 
-use super::{BlockShape, VisionTransformer, resnet::ModifiedResNet};
+use super::packed::{Form, PackedVision, VisionPacking};
+use super::transformer::BlockShape;
+use super::{VisionTransformer, resnet::ModifiedResNet};
 use crate::backbone::checkpoint::Weights;
 use crate::backbone::{BackboneConfig, CheckpointLayout, Precision, VisionKind};
 use crate::error::{Error, Result};
 
-/// Rows of a product that one lane works on: so many that the weights are packed seldom, and so few that what a layer
-/// makes of them is memory that the allocator keeps.
-const TOKENS_AT_ONCE: usize = 800;
+/// Rows of a product that one lane works on: so many that the weights are read seldom, and so few that what a layer
+/// makes of them stays in the cache.
+const TOKENS_AT_ONCE: usize = 200;
 
 /// Images that one lane takes through a ResNet at once.
 const RESNET_AT_ONCE: usize = 4;
@@ -51,11 +53,19 @@ pub(in crate::backbone) struct Vision {
 #[derive(Debug, Clone)]
 pub(in crate::backbone) enum Tower {
     Vit(Box<VisionTransformer>),
+    /// A ViT on the host's processor that computes in f32 or in eight bits.
+    Packed(PackedVision),
     ResNet(Box<ModifiedResNet>),
 }
 
 impl Vision {
-    pub fn load(weights: &mut Weights, layout: CheckpointLayout, config: &BackboneConfig) -> Self {
+    /// The tower as tensors or, where a form is given and it is a ViT, packed: then it is never whole as tensors.
+    pub fn load(
+        weights: &mut Weights,
+        layout: CheckpointLayout,
+        config: &BackboneConfig,
+        form: Option<Form<Tensor<4>>>,
+    ) -> Self {
         let (vision, dim) = (&config.vision, config.embed_dim);
         match &vision.kind {
             VisionKind::Vit { patch_size, layers, mlp, epsilon, activation } => {
@@ -67,16 +77,22 @@ impl Vision {
                     activation: *activation,
                     causal: false,
                 };
-                let tower =
-                    VisionTransformer::load(weights, layout, vision.image_size, *patch_size, *layers, shape);
-                let weight = match layout {
-                    CheckpointLayout::HuggingFace => {
-                        weights.transposed("visual_projection.weight", dim, vision.width)
-                    }
-                    CheckpointLayout::OpenClip => weights.tensor("visual.proj", [vision.width, dim]),
+                let sizes = [vision.image_size, *patch_size, *layers];
+                let (mut packing, mut unpacked) = (None, Vec::new());
+                let mut tower =
+                    VisionTransformer::load(weights, layout, sizes, shape, |tower, block| match &form {
+                        Some(form) => {
+                            packing.get_or_insert_with(|| VisionPacking::new(tower, form)).push(&block)
+                        }
+                        None => unpacked.push(block),
+                    });
+                tower.blocks = unpacked;
+                let weight = weights.projection(layout, layout.vision().projection, vision.width, dim);
+                let tower = match packing.filter(|_| weights.is_sound()) {
+                    Some(packing) => Tower::Packed(packing.finish(&tower, weight.clone())),
+                    None => Tower::Vit(Box::new(tower)),
                 };
-                let projection = VisualProjection { weight, bias: None };
-                Self { tower: Tower::Vit(Box::new(tower)), projection }
+                Self { tower, projection: VisualProjection { weight, bias: None } }
             }
             VisionKind::ResNet { layers } => {
                 let tower =
@@ -89,26 +105,59 @@ impl Vision {
         }
     }
 
-    /// The same with a tower of another precision.
-    pub fn cast(self, precision: Precision) -> Self {
-        let tower = match self.tower {
-            Tower::Vit(tower) => Tower::Vit(Box::new(precision.tower(*tower))),
+    /// The same with a tower of another precision. A ViT in f32 or in eight bits is laid out for the host's kernels
+    /// where the device is the host; a ResNet stays in f32 where eight bits are asked for.
+    pub fn cast(self, precision: Precision, device: &Device, samples: Option<Tensor<4>>) -> Self {
+        let Self { tower, projection } = self;
+        let tower = match tower {
             Tower::ResNet(tower) => Tower::ResNet(Box::new(precision.tower(*tower))),
+            Tower::Vit(tower) => Self::cast_vit(*tower, &projection, precision, device, samples),
+            Tower::Packed(tower) => {
+                Self::cast_vit(tower.unpack(device), &projection, precision, device, samples)
+            }
         };
-        Self { tower, projection: self.projection }
+        Self { tower, projection }
+    }
+
+    fn cast_vit(
+        tower: VisionTransformer,
+        projection: &VisualProjection,
+        precision: Precision,
+        device: &Device,
+        samples: Option<Tensor<4>>,
+    ) -> Tower {
+        match precision.form(device, samples) {
+            Some(form) => {
+                let mut tower = Precision::F32.tower(tower);
+                let mut packing = VisionPacking::new(&tower, &form);
+                std::mem::take(&mut tower.blocks).into_iter().for_each(|block| packing.push(&block));
+                Tower::Packed(packing.finish(&tower, projection.weight.clone()))
+            }
+            None => Tower::Vit(Box::new(precision.tower(tower))),
+        }
     }
 
     /// How many images a lane encodes at once.
     pub fn at_once(&self) -> usize {
         match &self.tower {
             Tower::Vit(tower) => (TOKENS_AT_ONCE / tower.tokens()).max(1),
+            Tower::Packed(tower) => (TOKENS_AT_ONCE / tower.tokens()).max(1),
             Tower::ResNet(_) => RESNET_AT_ONCE,
         }
     }
 
-    /// Pixels `[batch, 3, side, side]` to what is projected: `[batch, features]`.
+    /// Pixels `[batch, 3, side, side]`, in the tower's precision, to embeddings: `[batch, embed_dim]`.
+    pub fn embeddings(&self, pixels: Tensor<4>) -> Tensor<2> {
+        match &self.tower {
+            Tower::Packed(tower) => tower.embeddings(pixels),
+            _ => self.projection.forward(Precision::F32.tensor(self.features(pixels))),
+        }
+    }
+
+    /// Pixels to what is projected: `[batch, features]`.
     pub fn features(&self, pixels: Tensor<4>) -> Tensor<2> {
         match &self.tower {
+            Tower::Packed(tower) => tower.forward(pixels),
             Tower::Vit(tower) => tower.forward(pixels),
             Tower::ResNet(tower) => tower.forward(pixels),
         }
@@ -118,6 +167,7 @@ impl Vision {
     pub fn patches(&self, pixels: Tensor<4>) -> Result<Tensor<3>> {
         match &self.tower {
             Tower::Vit(tower) => Ok(tower.patches(pixels)),
+            Tower::Packed(tower) => Ok(tower.patches(pixels, false)),
             Tower::ResNet(_) => Err(Error::unsupported("patch features", "a ViT", "a ResNet")),
         }
     }
@@ -126,6 +176,7 @@ impl Vision {
     pub fn normed_patches(&self, pixels: Tensor<4>) -> Result<Tensor<3>> {
         match &self.tower {
             Tower::Vit(tower) => Ok(tower.normed_patches(pixels)),
+            Tower::Packed(tower) => Ok(tower.patches(pixels, true)),
             Tower::ResNet(_) => Err(Error::unsupported("patch embeddings", "a ViT", "a ResNet")),
         }
     }

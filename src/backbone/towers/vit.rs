@@ -1,6 +1,6 @@
 use burn::{
     module::{Module, Param},
-    nn::LayerNorm,
+    nn::{LayerNorm, LayerNormConfig},
     tensor::Tensor,
 };
 
@@ -13,40 +13,49 @@ use crate::error::Result;
 /// the blocks.
 #[derive(Module, Debug)]
 pub(in crate::backbone) struct VisionTransformer {
-    patch: Param<Tensor<2>>, // [3 patch patch, width]
-    class: Param<Tensor<1>>,
-    position: Param<Tensor<2>>, // [1 + patches, width]
-    pre_norm: LayerNorm,
-    blocks: Vec<Block>,
-    post_norm: LayerNorm,
-    patch_size: usize,
+    pub(super) patch: Param<Tensor<2>>, // [3 patch patch, width]
+    pub(super) class: Param<Tensor<1>>,
+    pub(super) position: Param<Tensor<2>>, // [1 + patches, width]
+    pub(super) pre_norm: LayerNorm,
+    pub(super) blocks: Vec<Block>,
+    pub(super) post_norm: LayerNorm,
+    pub(super) patch_size: usize,
+    pub(super) epsilon: f64,
 }
 
 impl VisionTransformer {
-    pub fn load(
+    /// A tower of `[image_size, patch_size, layers]` without its blocks: each goes to `take` with what was before it. Of
+    /// blocks whose tensors are missing, or come after such, none does.
+    pub(super) fn load(
         weights: &mut Weights,
         layout: CheckpointLayout,
-        image_size: usize,
-        patch_size: usize,
-        layers: usize,
+        [image_size, patch_size, layers]: [usize; 3],
         shape: BlockShape,
+        mut take: impl FnMut(&Self, Block),
     ) -> Self {
         let (width, side) = (shape.width, image_size / patch_size);
         let names = layout.vision();
-        Self {
+        let mut tower = Self {
             patch: Param::from_tensor(weights.kernel(names.patch, [width, 3, patch_size, patch_size])),
             class: Param::from_tensor(weights.tensor(names.class, [width])),
             position: Param::from_tensor(weights.tensor(names.position, [side * side + 1, width])),
             pre_norm: norm(weights, names.pre_norm, width, shape.epsilon),
-            blocks: (0..layers)
-                .map(|index| Block::load(weights, &layout.vision_block(index), shape))
-                .collect(),
-            post_norm: norm(weights, names.post_norm, width, shape.epsilon),
+            blocks: Vec::new(),
+            post_norm: LayerNormConfig::new(width).init(weights.device()),
             patch_size,
+            epsilon: shape.epsilon,
+        };
+        for index in 0..layers {
+            let block = Block::load(weights, &layout.vision_block(index), shape);
+            if weights.is_sound() {
+                take(&tower, block);
+            }
         }
+        tower.post_norm = norm(weights, names.post_norm, width, shape.epsilon);
+        tower
     }
 
-    /// The inverse of [`load`](Self::load).
+    /// The inverse of loading it.
     pub fn store(&self, checkpoint: &mut Checkpoint) -> Result<()> {
         let names = CheckpointLayout::HuggingFace.vision();
         checkpoint.patches(names.patch, self.patch.val(), self.patch_size)?;
