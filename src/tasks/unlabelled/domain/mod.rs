@@ -196,7 +196,7 @@ impl DomainAdapter {
         let trained = SelfTraining {
             settings: self,
             mode: self.mode_for(balance).0,
-            classes: classes.class_names().len(),
+            classes,
             source: moments.as_ref(),
             images,
             gone: None,

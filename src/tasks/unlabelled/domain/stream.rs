@@ -79,7 +79,7 @@ impl DomainStream {
         let trained = SelfTraining {
             settings: &self.settings,
             mode: self.settings.mode_for(balance).0,
-            classes: classes.class_names().len(),
+            classes,
             source: self.source.as_ref(),
             images: &images,
             gone: Some(&self.gone),
