@@ -17,6 +17,17 @@ use crate::model::{FittedLinear, LinearHead, Settings};
 use crate::numerics::row_major;
 use crate::train::{Method, Run};
 
+/// Of the images of a support that can be held out, the parts that zero-shot CLIP and that Gaussians of the others name
+/// right, where a text counts as so many shots of its class; none where none can be.
+pub(crate) fn named_right(
+    support: &Support,
+    classes: &TextClassifier,
+    text_shots: f64,
+) -> Result<Option<[f64; 2]>> {
+    let prior = Prior::new(classes, text_shots, support.set());
+    Ok(HeldOut::new(support, classes, &prior, ROTATIONS)?.named_right())
+}
+
 /// The weights tried where none is given, of which 0 is zero-shot.
 const ALPHAS: [f64; 14] = [0.0, 1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0];
 

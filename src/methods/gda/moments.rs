@@ -69,12 +69,13 @@ impl Moments {
         // The scatter within classes is what all have, less what their means have.
         let scatter = &self.squares - &self.sums * means.transpose();
         for column in 0..dim {
-            let apart = seen.iter().map(|&class| means[(column, class)] - texts[(class, column)]).sum::<f64>()
-                / seen.len().max(1) as f64;
+            let apart =
+                seen.iter().map(|&class| means[(column, class)] - texts[(class, column)]).sum::<f64>()
+                    / seen.len().max(1) as f64;
             for class in 0..classes {
                 let expected = texts[(class, column)] + apart;
-                means[(column, class)] = (self.sums[(column, class)] + text_shots * expected)
-                    / (self.mass[class] + text_shots);
+                means[(column, class)] =
+                    (self.sums[(column, class)] + text_shots * expected) / (self.mass[class] + text_shots);
             }
         }
         let trace: f64 = (0..dim).map(|column| scatter[(column, column)]).sum();

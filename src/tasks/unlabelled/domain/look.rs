@@ -35,7 +35,8 @@ impl Scorer<'_> {
                 for (fold, gaussians) in folds.iter().enumerate() {
                     let own = |row: &usize| fold_of(start + row, folds.len()) == fold;
                     let rows: Vec<usize> = (0..images.rows()).filter(own).collect();
-                    let product = gaussians.weights.transpose() * images.select(&rows).unit_rows().transpose();
+                    let product =
+                        gaussians.weights.transpose() * images.select(&rows).unit_rows().transpose();
                     for (column, row) in rows.into_iter().enumerate() {
                         let sums = product.col_as_slice(column).iter().zip(&gaussians.bias);
                         let logits = logits.col_as_slice_mut(row).iter_mut();

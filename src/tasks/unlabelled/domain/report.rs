@@ -1,8 +1,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::rounds::Trained;
-use super::{DomainAdapter, Mode};
-use crate::tasks::unlabelled::Balance;
+use super::{DomainAdapter, Known, Mode, SourceCheck};
 
 /// Images named as doubtful.
 const DOUBTFUL: usize = 20;
@@ -18,7 +17,9 @@ pub struct DomainReport {
     pub images: usize,
     /// Labelled images of the source; 0 without one.
     pub source_images: usize,
-    /// [`Balance::effective`] by zero-shot CLIP, 0..=1.
+    /// What is named right of them, where some can be held out.
+    pub source_check: Option<SourceCheck>,
+    /// [`Balance::effective`](crate::tasks::unlabelled::Balance::effective) by zero-shot CLIP, 0..=1.
     pub balance: f64,
     /// The rule that was followed.
     pub mode: Mode,
@@ -79,13 +80,12 @@ pub struct DoubtfulImage {
 impl DomainReport {
     pub(super) fn new(
         settings: &DomainAdapter,
-        balance: Balance,
-        source_images: usize,
+        known: &Known,
         trained: &Trained,
         counts: &[usize],
         class_names: &[String],
     ) -> Self {
-        let (mode, why) = settings.mode_for(balance);
+        let (mode, why) = settings.mode_for(known);
         let images: usize = counts.iter().sum();
         let pseudo = trained.rounds.last().map_or(&[][..], |round| &round.pseudo_labelled);
         let classes = class_names.iter().enumerate().map(|(class, name)| DomainClass {
@@ -111,8 +111,9 @@ impl DomainReport {
         });
         let mut report = Self {
             images,
-            source_images,
-            balance: balance.effective,
+            source_images: known.source_images,
+            source_check: known.check,
+            balance: known.balance.effective,
             mode,
             why,
             rounds: rounds.collect(),
@@ -124,13 +125,19 @@ impl DomainReport {
         report
     }
 
-    /// Answers that the last round left as they were, in percent.
+    /// Answers that the last round left as they were, in percent; all where there was none.
     pub fn agreement(&self) -> f64 {
-        self.rounds.last().map_or(0.0, |round| round.agreement)
+        self.rounds.last().map_or(100.0, |round| round.agreement)
     }
 
     fn speaks_against(&self) -> Vec<String> {
         let mut warnings = Vec::new();
+        match (self.mode, self.source_check) {
+            (Mode::Source, _) => {
+                warnings.push(format!("nothing was learned from the images, since {}", self.why));
+            }
+            (_, check) => warnings.extend(check.and_then(|check| check.warning())),
+        }
         if self.agreement() < SETTLED {
             let agreement = self.agreement();
             warnings.push(format!(

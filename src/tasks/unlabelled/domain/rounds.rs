@@ -2,7 +2,7 @@ use faer::Mat;
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
 use super::look::{Look, Scorer, fold_of};
-use super::{DomainAdapter, Mode};
+use super::{DomainAdapter, Known, Mode};
 use crate::error::Result;
 use crate::features::{Embeddings, TextClassifier};
 use crate::methods::{Gaussians, Moments};
@@ -19,13 +19,14 @@ const FOLDS: usize = 10;
 const LEAST: usize = 3;
 
 /// Images that the text of a class counts as.
-const TEXT_SHOTS: f64 = 1.0;
+pub(super) const TEXT_SHOTS: f64 = 1.0;
 
 /// Self-training: what is said of images becomes labels of the surest of them, which give Gaussians, which are asked again.
 pub(super) struct SelfTraining<'a> {
     pub settings: &'a DomainAdapter,
-    /// Balanced or proportional.
+    /// Not auto.
     pub mode: Mode,
+    pub known: &'a Known,
     pub classes: &'a TextClassifier,
     pub source: Option<&'a Moments>,
     pub images: &'a Embeddings,
@@ -55,6 +56,11 @@ impl SelfTraining<'_> {
         let (forced, classes) = (self.forced(), self.class_count());
         let look_at = |scorer: &Scorer<'_>| Look::at(self.images, scorer, classes, forced);
         let texts = self.classes.weights().unit_rows();
+        if let (Mode::Source, Some(source)) = (self.mode, self.source) {
+            let gaussians = self.of_source(source, &texts)?;
+            let look = look_at(&Scorer::Gaussians(std::slice::from_ref(&gaussians)))?;
+            return Ok(Trained { gaussians, look, rounds: Vec::new(), absent: vec![false; classes] });
+        }
         let mut look = look_at(&Scorer::Model(teacher))?;
         let mut rounds = Vec::with_capacity(self.settings.rounds);
         let mut absent = vec![false; classes];
@@ -78,6 +84,20 @@ impl SelfTraining<'_> {
         }
     }
 
+    /// Zero-shot CLIP where it names more of the source's images than Gaussians do, else these.
+    fn of_source(&self, source: &Moments, texts: &Mat<f64>) -> Result<Gaussians> {
+        match self.known.check {
+            Some(check) if check.zero_shot >= check.gaussians => {
+                let scale = self.classes.logit_scale();
+                let weights = Mat::from_fn(texts.ncols(), texts.nrows(), |column, class| {
+                    scale * texts[(class, column)]
+                });
+                Ok(Gaussians { weights, bias: vec![0.0; texts.nrows()] })
+            }
+            _ => source.gaussians(texts, TEXT_SHOTS),
+        }
+    }
+
     fn class_count(&self) -> usize {
         self.classes.class_names().len()
     }
@@ -85,7 +105,7 @@ impl SelfTraining<'_> {
     /// Images that every class learns from by the balanced rule: no more than a class has on the mean.
     fn forced(&self) -> usize {
         match self.mode {
-            Mode::Proportional => 0,
+            Mode::Proportional | Mode::Source => 0,
             _ => self.settings.images.min((self.images.rows() / self.class_count()).max(1)),
         }
     }
@@ -114,7 +134,7 @@ impl SelfTraining<'_> {
                 Mode::Proportional if own.is_empty() => Vec::new(),
                 Mode::Proportional => {
                     look.surest(own, part_of(self.settings.share, counts[class]).max(LEAST))
-                },
+                }
                 _ => look.forced(class, own, self.forced()),
             };
             labels.resize(labels.len() + taken.len(), class);
@@ -124,7 +144,13 @@ impl SelfTraining<'_> {
     }
 
     /// The Gaussians of each fold, of the source and the images of all other folds; those of one fold, of all images.
-    fn fit(&self, rows: &[usize], labels: &[usize], texts: &Mat<f64>, folds: usize) -> Result<Vec<Gaussians>> {
+    fn fit(
+        &self,
+        rows: &[usize],
+        labels: &[usize],
+        texts: &Mat<f64>,
+        folds: usize,
+    ) -> Result<Vec<Gaussians>> {
         let none = || Moments::new(self.images.dim(), self.class_count());
         let of_fold = |fold: usize| {
             let (rows, labels): (Vec<usize>, Vec<usize>) =
