@@ -443,7 +443,19 @@ fn what_is_mostly_wrong_is_not_learned_from() {
     let right = fit(&file, images, Some(&file.support(4, 1).unwrap()), 0);
     assert!(right.report().source_check.unwrap().is_mostly_right() && right.report().rounds.len() == 3);
     assert_eq!(fit(&file, images, Some(&file.support(1, 1).unwrap()), 0).report().source_check, None);
-    assert_eq!(fit(&file, images, None, 0).report().source_check, None);
+    let alone = fit(&file, images, None, 0);
+    assert!(
+        alone.report().source_check.is_none()
+            && !alone.report().warnings.iter().any(|warning| warning.contains("fewer"))
+    );
+    let few = images.select(&(0..31).collect::<Vec<_>>());
+    assert!(
+        fit(&file, &few, None, 0)
+            .report()
+            .warnings
+            .iter()
+            .any(|warning| warning.contains("31 images of 8 classes"))
+    );
 }
 
 #[test]

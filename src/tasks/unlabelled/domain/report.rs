@@ -9,6 +9,9 @@ const DOUBTFUL: usize = 20;
 /// Below this agreement with the round before, in percent, the answers have not settled.
 const SETTLED: f64 = 90.0;
 
+/// Without a source, fewer images than so many a class are seen to make answers worse than zero-shot CLIP's.
+const FEW: usize = 4;
+
 /// What adapting to unlabelled images did, and how far it is to be trusted. Shares are in percent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -143,6 +146,14 @@ impl DomainReport {
             warnings.push(format!(
                 "the last round still changed answers: {agreement:.1} % agree with those before it, {SETTLED} % or more \
                  have settled"
+            ));
+        }
+        if self.source_images == 0 && self.images < FEW * self.classes.len() {
+            warnings.push(format!(
+                "{} images of {} classes, fewer than {FEW} a class, and no labelled images of another domain: zero-shot \
+                 CLIP may be better",
+                self.images,
+                self.classes.len()
             ));
         }
         let never: Vec<&str> =
