@@ -135,11 +135,9 @@ impl DomainReport {
 
     fn speaks_against(&self) -> Vec<String> {
         let mut warnings = Vec::new();
-        match (self.mode, self.source_check) {
-            (Mode::Source, _) => {
-                warnings.push(format!("nothing was learned from the images, since {}", self.why));
-            }
-            (_, check) => warnings.extend(check.and_then(|check| check.warning())),
+        if let Some(objection) = self.source_check.and_then(|check| check.objection()) {
+            let learned = if self.mode == Mode::Source { "nothing was learned" } else { "it was learned" };
+            warnings.push(format!("{learned} from the images: {objection}"));
         }
         if self.agreement() < SETTLED {
             let agreement = self.agreement();

@@ -84,18 +84,14 @@ impl SelfTraining<'_> {
         }
     }
 
-    /// Zero-shot CLIP where it names more of the source's images than Gaussians do, else these.
+    /// Zero-shot CLIP, unless Gaussians of the source are clearly better where that can be known.
     fn of_source(&self, source: &Moments, texts: &Mat<f64>) -> Result<Gaussians> {
-        match self.known.check {
-            Some(check) if check.zero_shot >= check.gaussians => {
-                let scale = self.classes.logit_scale();
-                let weights = Mat::from_fn(texts.ncols(), texts.nrows(), |column, class| {
-                    scale * texts[(class, column)]
-                });
-                Ok(Gaussians { weights, bias: vec![0.0; texts.nrows()] })
-            }
-            _ => source.gaussians(texts, TEXT_SHOTS),
+        if self.known.check.is_some_and(|check| check.prefers_gaussians()) {
+            return source.gaussians(texts, TEXT_SHOTS);
         }
+        let (scale, classes) = (self.classes.logit_scale(), texts.nrows());
+        let weights = Mat::from_fn(texts.ncols(), classes, |column, class| scale * texts[(class, column)]);
+        Ok(Gaussians { weights, bias: vec![0.0; classes] })
     }
 
     fn class_count(&self) -> usize {
