@@ -5,6 +5,9 @@ use crate::error::Result;
 use crate::features::{Support, TextClassifier};
 use crate::methods::named_right;
 
+/// Images of each class that are held out at most, one after the other.
+const HELD_OUT: usize = 8;
+
 /// Percent by which one of the two must be better to count as better.
 const CLEARLY: f64 = 5.0;
 
@@ -20,7 +23,7 @@ pub struct SourceCheck {
     /// By zero-shot CLIP, in percent.
     pub zero_shot: f64,
     /// By Gaussians of the other images, as [`DomainAdapter`](super::DomainAdapter) fits them, in percent; of each class
-    /// one image is held out in turn.
+    /// one image is held out in turn, of eight or all.
     pub gaussians: f64,
     /// Labelled images of a class, on the mean.
     pub shots: f64,
@@ -32,7 +35,8 @@ impl SourceCheck {
 
     /// None where fewer than half of the classes have a second image.
     pub(super) fn of(source: &Support, classes: &TextClassifier) -> Result<Option<Self>> {
-        let parts = named_right(source, classes, TEXT_SHOTS)?.map(|parts| parts.map(|part| 100.0 * part));
+        let parts =
+            named_right(source, classes, TEXT_SHOTS, HELD_OUT)?.map(|parts| parts.map(|part| 100.0 * part));
         let shots = source.set().shots_a_class();
         Ok(parts.map(|[zero_shot, gaussians]| Self { zero_shot, gaussians, shots }))
     }
