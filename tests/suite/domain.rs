@@ -446,6 +446,7 @@ fn what_is_mostly_wrong_is_not_learned_from() {
 
     let right = fit(&file, test, Some(&file.support(4, 1).unwrap()), 0);
     assert!(right.report().source_check.unwrap().objection().is_none() && right.report().rounds.len() == 3);
+    assert!(right.report().agreement() > 90.0, "{}", right.report().agreement());
     assert_eq!(fit(&file, test, Some(&file.support(1, 1).unwrap()), 0).report().source_check, None);
     let alone = fit(&file, test, None, 0);
     assert!(
