@@ -43,7 +43,7 @@ struct Arguments {
     /// Drops classes that hardly any image of the target seems to be of; needs a source
     #[arg(long)]
     absent_classes: bool,
-    /// Which images serve as shots of a class: auto, balanced or proportional
+    /// Which images serve as shots of a class: auto, balanced or proportional; source takes none
     #[arg(long, value_name = "MODE", default_value = "auto")]
     mode: String,
     /// Scores what others do beside it: CLIP-Adapter and GDA on the source, mean shift, CORAL, distribution
@@ -85,8 +85,10 @@ impl Arguments {
             "auto" => Mode::Auto,
             "balanced" => Mode::Balanced,
             "proportional" => Mode::Proportional,
+            "source" => Mode::Source,
             other => {
-                return Err(Error::setting("mode", "auto, balanced or proportional", format!("`{other}`")));
+                let expected = "auto, balanced, proportional or source";
+                return Err(Error::setting("mode", expected, format!("`{other}`")));
             }
         };
         Ok(DomainAdapter { mode, absent_classes: self.absent_classes, seed: self.seed, ..Default::default() })

@@ -60,10 +60,11 @@ fn tiles(outcome: &Outcome) -> String {
             tiles.push((format!("{:.1} %", report.accuracy), words));
         }
     }
-    let confidence = report.rounds.last().map_or(0.0, |round| round.mean_confidence);
     tiles.push((format!("{:.2}", report.balance), "balance; 0.9 or more is even".into()));
-    tiles.push((format!("{:.1} %", report.agreement()), "answers that the last round kept".into()));
-    tiles.push((format!("{confidence:.1} %"), "mean confidence".into()));
+    if let Some(last) = report.rounds.last() {
+        tiles.push((format!("{:.1} %", last.agreement), "answers that the last round kept".into()));
+        tiles.push((format!("{:.1} %", last.mean_confidence), "mean confidence".into()));
+    }
     let tiles = tiles
         .iter()
         .map(|(value, words)| format!("<div class=\"tile\"><b>{value}</b><span>{words}</span></div>"));

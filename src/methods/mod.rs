@@ -27,7 +27,7 @@ pub use clip_adapter::{Branches, ClipAdapter, FittedClipAdapter, Ratio};
 pub use cross_modal::{CrossModal, FittedCrossModal};
 pub use ensemble::{Ensemble, FittedEnsemble};
 pub use gda::{FittedGda, Gda, GdaFound};
-pub(crate) use gda::{Gaussians, Moments};
+pub(crate) use gda::{Gaussians, Moments, named_right};
 pub use guard::{FittedGuard, Guard};
 pub use linear_probe::{FittedLinearProbe, LinearProbe, LinearProbeFound};
 pub use lp_plus_plus::{FittedLpPlusPlus, LpPlusPlus, LpPlusPlusFound};

@@ -71,11 +71,19 @@ fn assert_reaches(what: &str, found: Pair, expected: Pair, epsilon: f64) {
     }
 }
 
-/// Better than zero-shot in both, and in macro F1 by 7 points.
+/// No worse than zero-shot in either.
+fn assert_not_below(what: &str, found: Pair, before: Pair) {
+    println!("{what}: {found:.1?}, zero-shot {before:.1?}");
+    for (found, before) in found.into_iter().zip(before) {
+        assert!(found >= before, "{what}: {found:.2} from {before:.2}");
+    }
+}
+
+/// Better than zero-shot in both, and in macro F1 by 7 points, or by two thirds of what is missing where that is less.
 fn assert_gains(what: &str, found: Pair, before: Pair) {
-    println!("{what}: zero-shot {:.1} / {:.1}", before[0], before[1]);
-    assert!(found[0] > before[0], "{what}: {:.2} from {:.2}", found[0], before[0]);
-    assert!(found[1] >= before[1] + 7.0, "{what}: {:.2} from {:.2}", found[1], before[1]);
+    assert_not_below(what, found, before);
+    let least = (before[1] + 7.0).min(100.0 - (100.0 - before[1]) / 3.0);
+    assert!(found[1] >= least, "{what}: {:.2} from {:.2}", found[1], before[1]);
 }
 
 const SHIFTS: [&str; 2] = ["nwpu18_rn50", "sun19_vitb32"];
@@ -151,31 +159,80 @@ fn parts_of_the_target_are_told_and_reach_the_reference() {
         let target = file.split("test").unwrap();
         for ((what, sets), [with, without]) in parts(dataset, target, orders).into_iter().zip(expected) {
             let what = format!("{dataset}, {what}");
-            let before: Vec<Pair> =
-                sets.iter().map(|set| measures(&zero_shot(&file, set.embeddings()), set)).collect();
-            let found: Vec<Pair> = sets.iter().map(|set| with_source(&file, set)).collect();
-            // 1.5 was aimed at; after other source shots than the reference's the photographs' long tail has 84.87 of 86.4.
-            assert_reaches(&what, mean(&found), with, 1.6);
-            assert_gains(&what, mean(&found), mean(&before));
-            let alone = sets.iter().map(|set| {
+            let (mut found, mut alone) = (Vec::new(), Vec::new());
+            for (set, seed) in sets.iter().zip(11..) {
+                let logits = zero_shot(&file, set.embeddings());
+                let before = measures(&logits, set);
+                found.push(with_source(&file, set));
+                assert_gains(&format!("{what} {seed}"), found[found.len() - 1], before);
                 let model = fit(&file, set, None, 0);
                 assert_eq!(model.report().mode, Mode::Proportional);
                 assert!(model.report().balance < Balance::EVEN);
-                measures(&model.score(set.embeddings()).unwrap(), set)
-            });
-            let alone = mean(&alone.collect::<Vec<_>>());
-            assert_reaches(&format!("{what}, without source"), alone, without, 1.5);
-            assert!(alone[0] >= mean(&before)[0]);
+                alone.push(measures(&model.score(set.embeddings()).unwrap(), set));
+                assert_not_below(&format!("{what} {seed}, without source"), alone[alone.len() - 1], before);
 
-            for set in &sets {
-                let logits = zero_shot(&file, set.embeddings());
                 assert!(Balance::of(&logits).warning().unwrap().contains("balance 0."));
                 let strict = TransClip { require_balance: true, ..Default::default() };
                 let refused = strict.refine(&logits, set.embeddings(), None);
                 assert!(matches!(refused, Err(Error::Data { what, .. }) if what.contains("balance")));
             }
+            assert_reaches(&what, mean(&found), with, 1.5);
+            assert_reaches(&format!("{what}, without source"), mean(&alone), without, 1.5);
         }
     }
+}
+
+/// Five of the classes, in eight draws that served for no choice: all of their images, and 20 of each.
+#[test]
+fn five_classes_of_the_target_stay_above_zero_shot() {
+    for dataset in SHIFTS {
+        let Some(file) = features("five_classes_of_the_target_stay_above_zero_shot", dataset) else { return };
+        let target = file.split("test").unwrap();
+        let classes = file.classifier().class_names().len();
+        let source = file.support(8, 1).unwrap();
+        for most in [usize::MAX, 20] {
+            let mut gains = Vec::new();
+            for seed in 31..39 {
+                let set = five(target, classes, seed, most);
+                let before = measures(&zero_shot(&file, set.embeddings()), &set);
+                let [with, without] = [Some(&source), None].map(|source| {
+                    let model = fit(&file, &set, source, 1);
+                    assert_eq!(model.report().mode, Mode::Proportional);
+                    measures(&model.score(set.embeddings()).unwrap(), &set)
+                });
+                println!(
+                    "{dataset} {seed}, {} images: {before:.1?}, {with:.1?}, alone {without:.1?}",
+                    set.len()
+                );
+                gains.push([with, without].map(|found| [found[0] - before[0], found[1] - before[1]]));
+            }
+            let gains = [0, 1].map(|source| gains.iter().map(|gains| gains[source]).collect::<Vec<Pair>>());
+            println!(
+                "{dataset}, at most {most}: {:.1?} with and {:.1?} alone",
+                mean(&gains[0]),
+                mean(&gains[1])
+            );
+        }
+    }
+}
+
+/// Images of five classes by a draw, `most` of each.
+fn five(target: &FeatureSet, classes: usize, seed: u64, most: usize) -> FeatureSet {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let mut order: Vec<usize> = (0..classes).collect();
+    order.shuffle(&mut random);
+    let mut rows: Vec<usize> = (0..target.len()).collect();
+    rows.shuffle(&mut random);
+    let mut left = vec![0; classes];
+    order[..5].iter().for_each(|&class| left[class] = most);
+    rows.retain(|&row| {
+        let left = &mut left[target.labels()[row]];
+        let kept = *left > 0;
+        *left = left.saturating_sub(1);
+        kept
+    });
+    rows.sort_unstable();
+    target.select(&rows)
 }
 
 /// Five of the classes, those of the source's own domain: absent ones can be dropped.
@@ -211,20 +268,26 @@ fn absent_classes_are_dropped() {
 
 /// The rounds as their formulas stand, by elimination on a full matrix.
 #[allow(clippy::needless_range_loop)]
-fn in_plain_loops(y: &Rows, images: &Rows, source: &[(Vec<f64>, usize)], balanced: bool) -> Rows {
-    let (dim, classes, count) = (images[0].len(), y[0].len(), images.len());
+fn in_plain_loops(
+    y: &Rows,
+    images: &Rows,
+    texts: &Rows,
+    source: &[(Vec<f64>, usize)],
+    balanced: bool,
+) -> Rows {
+    let (classes, count) = (y[0].len(), images.len());
     let answer =
         |row: &[f64]| (0..classes).fold(0, |best, class| if row[class] > row[best] { class } else { best });
     let mut logits = y.clone();
-    for _ in 0..3 {
+    for round in 0..3 {
         let p: Rows = logits.iter().map(|row| softmax(row)).collect();
         let answers: Vec<usize> = logits.iter().map(|row| answer(row)).collect();
-        let mut shots = source.to_vec();
+        let mut chosen = Vec::new();
         for class in 0..classes {
             let own: Vec<usize> = (0..count).filter(|&image| answers[image] == class).collect();
             let mut from = if balanced { (0..count).collect() } else { own.clone() };
             from.sort_by(|&a: &usize, &b: &usize| p[b][class].total_cmp(&p[a][class]));
-            let most = if balanced { 16.min(count / classes) } else { own.len().div_ceil(2) };
+            let most = if balanced { 16.min(count / classes) } else { own.len().div_ceil(2).max(3) };
             let certain = own.iter().filter(|&&image| 1.0 - p[image][class] < f64::from(f32::EPSILON) / 2.0);
             let certain: Vec<usize> = certain.copied().collect();
             if !own.is_empty() && certain.len() >= most {
@@ -232,32 +295,60 @@ fn in_plain_loops(y: &Rows, images: &Rows, source: &[(Vec<f64>, usize)], balance
             } else {
                 from.truncate(most);
             }
-            shots.extend(from.iter().map(|&image| (images[image].clone(), class)));
+            chosen.extend(from.into_iter().map(|image| (image, class)));
         }
-        let of = |class: usize| shots.iter().filter(move |(_, label)| *label == class);
-        let mean = |class: usize| -> Vec<f64> {
-            (0..dim).map(|d| of(class).map(|(x, _)| x[d]).sum::<f64>() / of(class).count() as f64).collect()
-        };
-        let means: Rows = (0..classes).map(mean).collect();
-        let mut inner = vec![vec![0.0; dim]; dim];
-        for (x, class) in &shots {
-            let centred: Vec<f64> = x.iter().zip(&means[*class]).map(|(x, mean)| x - mean).collect();
-            for (row, a) in inner.iter_mut().zip(&centred) {
-                row.iter_mut().zip(&centred).for_each(|(cell, b)| *cell += a * b);
+        let folds = if round < 2 { 10 } else { 1 };
+        for fold in 0..folds {
+            let mut shots = source.to_vec();
+            let learned = chosen.iter().filter(|(image, _)| folds == 1 || image % folds != fold);
+            shots.extend(learned.map(|&(image, class)| (images[image].clone(), class)));
+            let (weights, bias) = plain_gaussians(&shots, texts);
+            for image in (fold..count).step_by(folds) {
+                for class in 0..classes {
+                    let n = answers.iter().filter(|&&answer| answer == class).count() as f64;
+                    let prior = if balanced { 0.0 } else { ((n + 1.0) / (count + classes) as f64).ln() };
+                    logits[image][class] = dot(&images[image], &weights[class]) + bias[class] + prior;
+                }
             }
         }
-        let trace = (0..dim).map(|d| inner[d][d]).sum::<f64>() / (shots.len() - 1) as f64;
-        (0..dim).for_each(|d| inner[d][d] += trace);
-        let weights: Rows = means.iter().map(|mean| solve(inner.clone(), mean)).collect();
-        let score = |x: &Vec<f64>, class: usize| {
-            let n = answers.iter().filter(|&&answer| answer == class).count() as f64;
-            let prior = if balanced { 0.0 } else { ((n + 1.0) / (count + classes) as f64).ln() };
-            let scale = dim as f64;
-            scale * (dot(x, &weights[class]) - dot(&means[class], &weights[class]) / 2.0) + prior
-        };
-        logits = images.iter().map(|x| (0..classes).map(|class| score(x, class)).collect()).collect();
     }
     logits
+}
+
+/// Weights and biases of Gaussians of these shots, to which every text adds one of its class.
+#[allow(clippy::needless_range_loop)]
+fn plain_gaussians(shots: &[(Vec<f64>, usize)], texts: &Rows) -> (Rows, Vec<f64>) {
+    let (dim, classes) = (texts[0].len(), texts.len());
+    let of = |class: usize| shots.iter().filter(move |(_, label)| *label == class);
+    let mean = |class: usize| -> Vec<f64> {
+        (0..dim).map(|d| of(class).map(|(x, _)| x[d]).sum::<f64>() / of(class).count() as f64).collect()
+    };
+    let means: Rows = (0..classes).map(mean).collect();
+    let seen: Vec<usize> = (0..classes).filter(|&class| of(class).count() > 0).collect();
+    let mut inner = vec![vec![0.0; dim]; dim];
+    for (x, class) in shots {
+        let centred: Vec<f64> = x.iter().zip(&means[*class]).map(|(x, mean)| x - mean).collect();
+        for (row, a) in inner.iter_mut().zip(&centred) {
+            row.iter_mut().zip(&centred).for_each(|(cell, b)| *cell += a * b);
+        }
+    }
+    let trace = (0..dim).map(|d| inner[d][d]).sum::<f64>() / (shots.len() - 1) as f64;
+    (0..dim).for_each(|d| inner[d][d] += trace);
+    let apart: Vec<f64> = (0..dim)
+        .map(|d| seen.iter().map(|&class| means[class][d] - texts[class][d]).sum::<f64>() / seen.len() as f64)
+        .collect();
+    let drawn = |class: usize| -> Vec<f64> {
+        let n = of(class).count() as f64;
+        let sum = |d: usize| of(class).map(|(x, _)| x[d]).sum::<f64>();
+        (0..dim).map(|d| (sum(d) + texts[class][d] + apart[d]) / (n + 1.0)).collect()
+    };
+    let means: Rows = (0..classes).map(drawn).collect();
+    let scaled = |mean: &Vec<f64>| -> Vec<f64> {
+        solve(inner.clone(), mean).into_iter().map(|weight| dim as f64 * weight).collect()
+    };
+    let weights: Rows = means.iter().map(scaled).collect();
+    let bias = (0..classes).map(|class| -dot(&means[class], &weights[class]) / 2.0).collect();
+    (weights, bias)
 }
 
 /// Gauss's elimination of a positive definite system.
@@ -286,6 +377,7 @@ fn the_rounds_are_their_formulas() {
     let target = file.split("test").unwrap();
     let (images, y) = (unit(target.embeddings()), zero_shot(&file, target.embeddings()));
     let y: Rows = y.rows().map(|row| row.iter().map(|&logit| f64::from(logit)).collect()).collect();
+    let texts = unit(file.classifier().weights());
     let zero_shot = FittedZeroShot::new(file.classifier(), &device());
     let support = file.support(2, 1).unwrap();
     for (source, mode) in [
@@ -297,7 +389,7 @@ fn the_rounds_are_their_formulas() {
         let plain: Vec<(Vec<f64>, usize)> = source.map_or(Vec::new(), |source| {
             unit(source.set().embeddings()).into_iter().zip(source.set().labels().iter().copied()).collect()
         });
-        let expected = in_plain_loops(&y, &images, &plain, mode == Mode::Balanced);
+        let expected = in_plain_loops(&y, &images, &texts, &plain, mode == Mode::Balanced);
         let settings = DomainAdapter { mode, ..Default::default() };
         let model = settings.fit_from(&zero_shot, target.embeddings(), source).unwrap();
         let found = model.score(target.embeddings()).unwrap();
@@ -312,6 +404,63 @@ fn the_rounds_are_their_formulas() {
             }
         }
     }
+}
+
+/// Source labels that mean nothing: neither names nor Gaussians are right about them, and nothing is learned by either.
+#[test]
+fn what_is_mostly_wrong_is_not_learned_from() {
+    let file = FeatureFile::synthetic(0).unwrap();
+    let test = file.split("test").unwrap();
+    let images = test.embeddings();
+    let set = file.support(4, 1).unwrap().set().clone();
+    let labels = (0..set.len()).map(|row| row % 8).collect();
+    let names = file.classifier().class_names().iter().map(String::as_str);
+    let wrong = FeatureSet::new(set.embeddings().clone(), labels, names).unwrap();
+    let wrong = Support::new(wrong).unwrap();
+
+    let model = fit(&file, test, Some(&wrong), 0);
+    let report = model.report();
+    let check = report.source_check.unwrap();
+    assert!(check.zero_shot < 30.0 && check.gaussians < 30.0, "{check:?}");
+    assert_eq!((report.mode, report.rounds.len(), report.agreement()), (Mode::Source, 0, 100.0));
+    assert!(report.why.contains("mostly wrong") && report.warnings[0].contains("nothing was learned"));
+    assert!(report.warnings[0].contains(&report.why));
+    let mut stream =
+        DomainAdapter::default().stream(file.classifier(), Some(&wrong), &mut Run::new(&device())).unwrap();
+    stream.push(images).unwrap();
+    let logits = model.score(images).unwrap();
+    assert_eq!(stream.model().unwrap().score(images).unwrap(), logits);
+    if check.gaussians < check.zero_shot {
+        assert!(logits.predictions().eq(zero_shot(&file, images).predictions()));
+    }
+
+    // asked for, it learns all the same, and says what is wrong with it
+    let asked = DomainAdapter { mode: Mode::Proportional, ..Default::default() };
+    let run = &mut Run::new(&device());
+    let model = asked.fit(images, file.classifier(), Some(&wrong), run).unwrap();
+    assert_eq!((model.report().mode, model.report().rounds.len()), (Mode::Proportional, 3));
+    assert!(
+        model.report().warnings[0].contains("it was learned")
+            && model.report().warnings[0].contains("mostly wrong")
+    );
+
+    let right = fit(&file, test, Some(&file.support(4, 1).unwrap()), 0);
+    assert!(right.report().source_check.unwrap().objection().is_none() && right.report().rounds.len() == 3);
+    assert!(right.report().agreement() > 90.0, "{}", right.report().agreement());
+    assert_eq!(fit(&file, test, Some(&file.support(1, 1).unwrap()), 0).report().source_check, None);
+    let alone = fit(&file, test, None, 0);
+    assert!(
+        alone.report().source_check.is_none()
+            && !alone.report().warnings.iter().any(|warning| warning.contains("fewer"))
+    );
+    let few = test.select(&(0..31).collect::<Vec<_>>());
+    assert!(
+        fit(&file, &few, None, 0)
+            .report()
+            .warnings
+            .iter()
+            .any(|warning| warning.contains("31 images of 8 classes"))
+    );
 }
 
 #[test]
@@ -464,6 +613,7 @@ fn what_cannot_be_is_refused_by_name() {
         (DomainAdapter { teacher_epochs: 0, ..default() }, "teacher_epochs"),
         (DomainAdapter { keep: 0, ..default() }, "keep"),
         (DomainAdapter { absent_classes: true, ..default() }, "absent_classes"),
+        (DomainAdapter { mode: Mode::Source, ..default() }, "mode"),
     ] {
         assert_eq!(setting(settings), name);
     }

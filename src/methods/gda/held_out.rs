@@ -4,7 +4,7 @@ use super::gaussians::{Gaussians, Prior};
 use crate::choose::{Fold, folds};
 use crate::error::Result;
 use crate::features::{Support, TextClassifier};
-use crate::numerics::row_major;
+use crate::numerics::{argmax, row_major};
 
 /// What zero-shot CLIP and Gaussians say of images that were held out of the estimate.
 pub(in crate::methods) struct HeldOut {
@@ -30,6 +30,16 @@ impl HeldOut {
             gaussian.extend(scores);
         }
         Ok(Self { labels, zero_shot, gaussian })
+    }
+
+    /// The parts that zero-shot CLIP and that the Gaussians name right; none where nothing was held out.
+    pub fn named_right(&self) -> Option<[f64; 2]> {
+        let classes = self.gaussian.len().checked_div(self.labels.len())?;
+        let right = |logits: &[f32]| {
+            let answers = logits.chunks(classes).map(argmax);
+            answers.zip(&self.labels).filter(|(answer, label)| answer == *label).count()
+        };
+        Some([&self.zero_shot, &self.gaussian].map(|logits| right(logits) as f64 / self.labels.len() as f64))
     }
 
     /// The logits of all images at a weight of the Gaussians.

@@ -47,38 +47,42 @@ impl Moments {
         }
     }
 
-    /// Whether a class has images.
-    pub fn has(&self, class: usize) -> bool {
-        self.mass[class] > 0.0
+    /// Adds what another has of other images of the same classes.
+    pub fn merge(&mut self, other: &Self) {
+        self.mass.iter_mut().zip(&other.mass).for_each(|(own, other)| *own += other);
+        self.sums += &other.sums;
+        self.squares += &other.squares;
     }
 
-    /// The Gaussians of these images; a class without any has the mean of the others' weights and biases, and so of their
-    /// scores.
-    pub fn gaussians(&self) -> Result<Gaussians> {
+    /// The Gaussians of these images, where every text, `[classes, dim]`, counts as `text_shots` images of its class: as
+    /// where the class would be among the images, its text plus what the images' means are apart from their texts. A class
+    /// without any image is there.
+    pub fn gaussians(&self, texts: &Mat<f64>, text_shots: f64) -> Result<Gaussians> {
         let (dim, classes) = (self.sums.nrows(), self.sums.ncols());
-        let means = Mat::from_fn(dim, classes, |column, class| {
-            if self.has(class) { self.sums[(column, class)] / self.mass[class] } else { 0.0 }
-        });
+        let seen: Vec<usize> = (0..classes).filter(|&class| self.mass[class] > 0.0).collect();
+        let mut means = Mat::<f64>::zeros(dim, classes);
+        for &class in &seen {
+            for column in 0..dim {
+                means[(column, class)] = self.sums[(column, class)] / self.mass[class];
+            }
+        }
         // The scatter within classes is what all have, less what their means have.
         let scatter = &self.squares - &self.sums * means.transpose();
+        for column in 0..dim {
+            let apart =
+                seen.iter().map(|&class| means[(column, class)] - texts[(class, column)]).sum::<f64>()
+                    / seen.len().max(1) as f64;
+            for class in 0..classes {
+                let expected = texts[(class, column)] + apart;
+                means[(column, class)] =
+                    (self.sums[(column, class)] + text_shots * expected) / (self.mass[class] + text_shots);
+            }
+        }
         let trace: f64 = (0..dim).map(|column| scatter[(column, column)]).sum();
         let images: f64 = self.mass.iter().sum();
         let spread = trace > images * NO_SPREAD;
         let scatter = spread.then(|| (scatter, trace / (images - 1.0).max(1.0)));
-        let mut found = Gaussians::of(&means, scatter, 1.0)?;
-
-        let seen: Vec<usize> = (0..classes).filter(|&class| self.has(class)).collect();
-        for class in (0..classes).filter(|&class| !self.has(class)) {
-            let mean = |of: &dyn Fn(usize) -> f64| {
-                seen.iter().map(|&seen| of(seen)).sum::<f64>() / seen.len().max(1) as f64
-            };
-            for column in 0..dim {
-                let weight = mean(&|seen| found.weights[(column, seen)]);
-                found.weights[(column, class)] = weight;
-            }
-            found.bias[class] = mean(&|seen| found.bias[seen]);
-        }
-        Ok(found)
+        Gaussians::of(&means, scatter, 1.0)
     }
 }
 
@@ -88,17 +92,24 @@ mod tests {
     use super::*;
     use crate::features::TextClassifier;
 
-    /// The two ways to the same Gaussians, on uneven shots and on weighted ones.
+    fn set(values: Vec<f32>, dim: usize, labels: &[usize]) -> FeatureSet {
+        FeatureSet::new(Embeddings::new(values, dim).unwrap(), labels.to_vec(), ["a", "b", "c"]).unwrap()
+    }
+
+    /// The two ways to the same Gaussians, on uneven shots and on weighted ones, on a part and the rest.
     #[test]
     fn the_moments_are_those_of_the_images() {
-        let names = ["a", "b", "c"];
-        let classes = TextClassifier::new(vec![1.0; 9], 3, names, ["a {}."], 100.0, "test").unwrap();
         let value = |at: usize| ((at * at * 7 + 3) % 11) as f32 - 4.0;
-        let rows = Embeddings::new((0..24).map(value).collect(), 3).unwrap();
-        let set = FeatureSet::new(rows, vec![0, 0, 0, 1, 1, 2, 2, 2], names).unwrap();
-        for set in [set.clone(), set.balanced()] {
-            let expected = Gaussians::estimate(&set, &Prior::new(&classes, 0.0, &set)).unwrap();
-            let found = Moments::of(&set).gaussians().unwrap();
+        let texts = (0..9).map(|at| value(at + 5)).collect();
+        let classes = TextClassifier::new(texts, 3, ["a", "b", "c"], ["a {}."], 100.0, "test").unwrap();
+        let set = set((0..24).map(value).collect(), 3, &[0, 0, 0, 1, 1, 2, 2, 2]);
+        for (set, text_shots) in [(set.clone(), 2.0), (set.balanced(), 0.0)] {
+            let expected = Gaussians::estimate(&set, &Prior::new(&classes, text_shots, &set)).unwrap();
+            let mut moments = Moments::new(3, 3);
+            for rows in [[0, 3, 4, 7], [1, 2, 5, 6]] {
+                moments.merge(&Moments::of(&set.select(&rows)));
+            }
+            let found = moments.gaussians(&classes.weights().unit_rows(), text_shots).unwrap();
             approx::assert_abs_diff_eq!(found.bias[..], expected.bias[..], epsilon = 1e-9);
             for class in 0..3 {
                 let (found, expected) =
@@ -108,18 +119,16 @@ mod tests {
         }
     }
 
+    /// Images of a and b are (-0.2, 0.4) from their texts on the mean, and so is c, of which there is none.
     #[test]
-    fn a_class_without_images_has_the_mean_score() {
-        let rows = Embeddings::new(vec![1.0, 0.0, 0.8, 0.6, 0.0, 1.0, 0.6, 0.8], 2).unwrap();
-        let set = FeatureSet::new(rows, vec![0, 0, 2, 2], ["a", "b", "c"]).unwrap();
-        let found = Moments::of(&set).gaussians().unwrap();
-        let scores = found.scores(set.embeddings());
-        for row in 0..4 {
-            approx::assert_abs_diff_eq!(
-                scores[(row, 1)],
-                (scores[(row, 0)] + scores[(row, 2)]) / 2.0,
-                epsilon = 1e-9
-            );
-        }
+    fn a_class_without_images_is_where_its_text_says() {
+        let shots = set(vec![0.6, 0.8, 0.0, 1.0], 2, &[0, 1]);
+        let texts = Mat::from_fn(3, 2, |class, column| [[1.0, 0.0], [0.0, 1.0], [0.6, -0.8]][class][column]);
+        let found = Moments::of(&shots).gaussians(&texts, 1.0).unwrap();
+        let c: Vec<f64> = found.weights.col_as_slice(2).to_vec(); // no spread: the mean itself
+        approx::assert_abs_diff_eq!(&c[..], &[0.4, -0.4][..], epsilon = 1e-9);
+        // without any image a text is what there is
+        let none = Moments::new(2, 3).gaussians(&texts, 1.0).unwrap();
+        approx::assert_abs_diff_eq!(none.weights.col_as_slice(0), &[1.0, 0.0][..], epsilon = 1e-9);
     }
 }

@@ -18,7 +18,7 @@ pub use align::{Alignment, DistributionNormalisation, FittedDistributionNormalis
 pub use balance::Balance;
 pub use domain::{
     DomainAdapter, DomainClass, DomainReport, DomainRound, DomainStream, DoubtfulImage, FittedDomainAdapter,
-    Mode,
+    Mode, SourceCheck,
 };
 pub use fitted_trans_clip::FittedTransClip;
 pub use pseudo_labels::{PseudoLabels, pseudo_labels, pseudo_labels_by};

@@ -17,28 +17,41 @@ const CERTAIN: f64 = -(f32::EPSILON as f64) / 2.0;
 /// What gives images their logits.
 pub(super) enum Scorer<'a> {
     Model(&'a dyn Classifier),
-    Gaussians(&'a Gaussians),
+    /// As many as there are folds, of which each scores the images of its own.
+    Gaussians(&'a [Gaussians]),
 }
 
 impl Scorer<'_> {
-    /// `[classes, images]`.
-    fn logits(&self, images: &Embeddings) -> Result<Mat<f64>> {
+    /// Of the images from `start` on: `[classes, images]`.
+    fn logits(&self, images: &Embeddings, start: usize) -> Result<Mat<f64>> {
         match self {
             Self::Model(model) => {
                 let logits = model.score(images)?;
                 let rows: Vec<&[f32]> = logits.rows().collect();
                 Ok(Mat::from_fn(logits.classes(), rows.len(), |class, row| f64::from(rows[row][class])))
             }
-            Self::Gaussians(gaussians) => {
-                let mut logits = gaussians.weights.transpose() * images.unit_rows().transpose();
-                for row in 0..logits.ncols() {
-                    let column = logits.col_as_slice_mut(row).iter_mut();
-                    column.zip(&gaussians.bias).for_each(|(logit, bias)| *logit += bias);
+            Self::Gaussians(folds) => {
+                let mut logits = Mat::zeros(folds[0].bias.len(), images.rows());
+                for (fold, gaussians) in folds.iter().enumerate() {
+                    let own = |row: &usize| fold_of(start + row, folds.len()) == fold;
+                    let rows: Vec<usize> = (0..images.rows()).filter(own).collect();
+                    let product =
+                        gaussians.weights.transpose() * images.select(&rows).unit_rows().transpose();
+                    for (column, row) in rows.into_iter().enumerate() {
+                        let sums = product.col_as_slice(column).iter().zip(&gaussians.bias);
+                        let logits = logits.col_as_slice_mut(row).iter_mut();
+                        logits.zip(sums).for_each(|(logit, (product, bias))| *logit = product + bias);
+                    }
                 }
                 Ok(logits)
             }
         }
     }
+}
+
+/// The fold of an image: which of the folds' Gaussians did not learn from it.
+pub(super) fn fold_of(image: usize, folds: usize) -> usize {
+    image % folds
 }
 
 /// What is said of an image.
@@ -76,7 +89,7 @@ impl Look {
         let starts: Vec<usize> = (0..images.rows()).step_by(BLOCK).collect();
         let block = |start: usize| -> Result<Self> {
             let rows: Vec<usize> = (start..images.rows().min(start + BLOCK)).collect();
-            let mut logits = scorer.logits(&images.select(&rows))?;
+            let mut logits = scorer.logits(&images.select(&rows), start)?;
             let mut look = Self { answers: Vec::new(), likeliest: vec![Vec::new(); classes], classes };
             for row in 0..logits.ncols() {
                 let log_p = logits.col_as_slice_mut(row);

@@ -3,9 +3,11 @@
 mod look;
 mod report;
 mod rounds;
+mod source;
 mod stream;
 
 pub use report::{DomainClass, DomainReport, DomainRound, DoubtfulImage};
+pub use source::SourceCheck;
 pub use stream::DomainStream;
 
 use burn::tensor::Device;
@@ -30,7 +32,8 @@ const BLOCK: usize = 1024;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mode {
-    /// The one or the other, by the [balance](Balance) of the images.
+    /// Balanced or proportional, by the [balance](Balance) of the images; the source where its own images
+    /// [speak against](SourceCheck::objection) learning from answers.
     #[default]
     Auto,
     /// Of every class the images that are likeliest to be of it, also if they are likelier to be of another; all classes
@@ -38,6 +41,8 @@ pub enum Mode {
     Balanced,
     /// Of every class a share of the images that it is the answer for; classes as frequent as answers.
     Proportional,
+    /// None: zero-shot CLIP, or Gaussians of the labelled source alone where these name 5 % more of its own images, held out.
+    Source,
 }
 
 /// Moves a classifier to images of another domain of which none is labelled, with or without labelled images of the first.
@@ -48,15 +53,21 @@ pub enum Mode {
 /// closed form and asked again:
 /// `l_c = f . P mu_c - mu_c^T P mu_c / 2 + ln pi_c`, `P = D ((N - 1) S + tr(S) I)^-1`.
 ///
+/// No image has a say in its own answer: in all rounds but the last, the images of each of ten folds are scored by Gaussians
+/// of the source and of the other nine (cross-fitting). An image that learned itself would stay what it was once taken for,
+/// and a class of which there is none would keep its images. Every text counts as one more shot of its class, at
+/// `t_c` plus what the means of the others are apart from their texts, as in [`Gda`](crate::methods::Gda), and so also where
+/// the class has no other.
+///
 /// Which images serve depends on their [balance](Balance). *Balanced*: the `images` likeliest of each class, as in UPL
 /// (<https://arxiv.org/abs/2204.03649>) but also where no image's answer is that class, and `pi` is uniform.
-/// *Proportional*: a `share` of those that the class is the answer for, rounded up, and `pi_c = (n_c + 1) / (N + C)` by
-/// the `n_c` of `N` images that it was the answer for. Images that are as sure as f32 can say are taken all, where they are more
-/// than that. A class that has no shots has the mean score of the others.
+/// *Proportional*: a `share` of those that the class is the answer for, rounded up, three or more where there are so many, and
+/// `pi_c = (n_c + 1) / (N + C)` by the `n_c` of `N` images that it was the answer for. Images that are as sure as f32 can say
+/// are taken all, where they are more than that.
 ///
 /// | Name | Default | Range | Meaning |
 /// | --- | --- | --- | --- |
-/// | `mode` | auto | `auto`, `balanced`, `proportional` | which images serve; auto asks the balance |
+/// | `mode` | auto | `auto`, `balanced`, `proportional`, `source` | which images serve; auto asks the source, then the balance |
 /// | `rounds` | 3 | 1 or more | rounds of self-training |
 /// | `images` | 16 | 1 or more | images of each class that serve where they are balanced; no more than a class has on the mean |
 /// | `share` | 0.5 | above 0, at most 1 | the part of a class's images that serves where they are not |
@@ -191,20 +202,20 @@ impl DomainAdapter {
         let classes = teacher.classes();
         self.check(images, classes, source)?;
         classes.weights().check_dim("features that the teacher takes", teacher.dim())?;
-        let balance = zero_shot(classes, images).balance();
+        let known = Known::of(source, classes)?.with(zero_shot(classes, images).balance());
         let moments = source.map(|source| Moments::of(source.set()));
         let trained = SelfTraining {
             settings: self,
-            mode: self.mode_for(balance).0,
-            classes: classes.class_names().len(),
+            mode: self.mode_for(&known).0,
+            known: &known,
+            classes,
             source: moments.as_ref(),
             images,
             gone: None,
         }
         .run(teacher)?;
-        let source_images = source.map_or(0, |source| source.set().len());
         let counts = trained.look.counts();
-        Ok(self.fitted(classes, balance, source_images, &trained, &counts, teacher.device()))
+        Ok(self.fitted(classes, &known, &trained, &counts, teacher.device()))
     }
 
     /// Takes images of the new domain batch by batch; the teacher is that of [`fit`](Self::fit).
@@ -218,8 +229,9 @@ impl DomainAdapter {
         run: &mut Run<'_>,
     ) -> Result<DomainStream> {
         self.check_source(classes, source)?;
+        let known = Known::of(source, classes)?;
         let teacher = self.teacher(classes, source, run)?;
-        Ok(DomainStream::new(self.clone(), teacher, source))
+        Ok(DomainStream::new(self.clone(), teacher, source, known))
     }
 
     fn check(&self, images: &Embeddings, classes: &TextClassifier, source: Option<&Support>) -> Result<()> {
@@ -235,6 +247,9 @@ impl DomainAdapter {
                 let expected =
                     "labelled images of the source beside it: a class that CLIP never names may yet be there";
                 Err(Error::setting("absent_classes", expected, "none"))
+            }
+            None if self.mode == Mode::Source => {
+                Err(Error::setting("mode", "labelled images of the source beside `source`", "none"))
             }
             None => Ok(()),
         }
@@ -256,37 +271,58 @@ impl DomainAdapter {
         Ok(Box::new(method.fit_with(source, classes, run)?))
     }
 
-    /// The rule for images of this balance, and why.
-    fn mode_for(&self, balance: Balance) -> (Mode, String) {
-        let (even, effective) = (Balance::EVEN, balance.effective);
-        match self.mode {
-            Mode::Auto if balance.is_even() => (
+    /// The rule by what is known, and why.
+    fn mode_for(&self, known: &Known) -> (Mode, String) {
+        let (even, effective) = (Balance::EVEN, known.balance.effective);
+        match (self.mode, known.check.and_then(|check| check.objection())) {
+            (Mode::Auto, Some(objection)) => (Mode::Source, objection),
+            (Mode::Auto, None) if known.balance.is_even() => (
                 Mode::Balanced,
                 format!("every class seems to be there: balance {effective:.2}, {even} or more"),
             ),
-            Mode::Auto => (
+            (Mode::Auto, None) => (
                 Mode::Proportional,
                 format!("classes seem to be missing or rare: balance {effective:.2}, below {even}"),
             ),
-            given => (given, "it was asked for".to_owned()),
+            (given, _) => (given, "it was asked for".to_owned()),
         }
     }
 
     fn fitted(
         &self,
         classes: &TextClassifier,
-        balance: Balance,
-        source_images: usize,
+        known: &Known,
         trained: &Trained,
         counts: &[usize],
         device: &Device,
     ) -> FittedDomainAdapter {
-        let names = classes.class_names();
-        let report = DomainReport::new(self, balance, source_images, trained, counts, names);
+        let report = DomainReport::new(self, known, trained, counts, classes.class_names());
         let Gaussians { weights, bias } = &trained.gaussians; // [dim, classes]
         let rows = Mat::from_fn(weights.ncols(), weights.nrows(), |class, column| weights[(column, class)]);
         let bias = bias.iter().map(|&bias| bias as f32).collect();
         FittedLinear::of(self.clone(), report, LinearHead::new(classes, row_major(&rows), bias, device))
+    }
+}
+
+/// What is known before anything is learned.
+#[derive(Debug, Clone)]
+struct Known {
+    /// Labelled images of the source.
+    source_images: usize,
+    check: Option<SourceCheck>,
+    balance: Balance,
+}
+
+impl Known {
+    /// Of the source; no image of the new domain has come yet.
+    fn of(source: Option<&Support>, classes: &TextClassifier) -> Result<Self> {
+        let check = source.map(|source| SourceCheck::of(source, classes)).transpose()?.flatten();
+        let source_images = source.map_or(0, |source| source.set().len());
+        Ok(Self { source_images, check, balance: Balance { effective: 1.0 } })
+    }
+
+    fn with(&self, balance: Balance) -> Self {
+        Self { balance, ..self.clone() }
     }
 }
 

@@ -1,14 +1,16 @@
 use serde::{Deserialize, Serialize};
 
 use super::rounds::Trained;
-use super::{DomainAdapter, Mode};
-use crate::tasks::unlabelled::Balance;
+use super::{DomainAdapter, Known, Mode, SourceCheck};
 
 /// Images named as doubtful.
 const DOUBTFUL: usize = 20;
 
 /// Below this agreement with the round before, in percent, the answers have not settled.
 const SETTLED: f64 = 90.0;
+
+/// Without a source, fewer images than so many a class are seen to make answers worse than zero-shot CLIP's.
+const FEW: usize = 4;
 
 /// What adapting to unlabelled images did, and how far it is to be trusted. Shares are in percent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -18,7 +20,9 @@ pub struct DomainReport {
     pub images: usize,
     /// Labelled images of the source; 0 without one.
     pub source_images: usize,
-    /// [`Balance::effective`] by zero-shot CLIP, 0..=1.
+    /// What is named right of them, where some can be held out.
+    pub source_check: Option<SourceCheck>,
+    /// [`Balance::effective`](crate::tasks::unlabelled::Balance::effective) by zero-shot CLIP, 0..=1.
     pub balance: f64,
     /// The rule that was followed.
     pub mode: Mode,
@@ -79,13 +83,12 @@ pub struct DoubtfulImage {
 impl DomainReport {
     pub(super) fn new(
         settings: &DomainAdapter,
-        balance: Balance,
-        source_images: usize,
+        known: &Known,
         trained: &Trained,
         counts: &[usize],
         class_names: &[String],
     ) -> Self {
-        let (mode, why) = settings.mode_for(balance);
+        let (mode, why) = settings.mode_for(known);
         let images: usize = counts.iter().sum();
         let pseudo = trained.rounds.last().map_or(&[][..], |round| &round.pseudo_labelled);
         let classes = class_names.iter().enumerate().map(|(class, name)| DomainClass {
@@ -111,8 +114,9 @@ impl DomainReport {
         });
         let mut report = Self {
             images,
-            source_images,
-            balance: balance.effective,
+            source_images: known.source_images,
+            source_check: known.check,
+            balance: known.balance.effective,
             mode,
             why,
             rounds: rounds.collect(),
@@ -124,18 +128,30 @@ impl DomainReport {
         report
     }
 
-    /// Answers that the last round left as they were, in percent.
+    /// Answers that the last round left as they were, in percent; all where there was none.
     pub fn agreement(&self) -> f64 {
-        self.rounds.last().map_or(0.0, |round| round.agreement)
+        self.rounds.last().map_or(100.0, |round| round.agreement)
     }
 
     fn speaks_against(&self) -> Vec<String> {
         let mut warnings = Vec::new();
+        if let Some(objection) = self.source_check.and_then(|check| check.objection()) {
+            let learned = if self.mode == Mode::Source { "nothing was learned" } else { "it was learned" };
+            warnings.push(format!("{learned} from the images: {objection}"));
+        }
         if self.agreement() < SETTLED {
             let agreement = self.agreement();
             warnings.push(format!(
                 "the last round still changed answers: {agreement:.1} % agree with those before it, {SETTLED} % or more \
                  have settled"
+            ));
+        }
+        if self.source_images == 0 && self.images < FEW * self.classes.len() {
+            warnings.push(format!(
+                "{} images of {} classes, fewer than {FEW} a class, and no labelled images of another domain: zero-shot \
+                 CLIP may be better",
+                self.images,
+                self.classes.len()
             ));
         }
         let never: Vec<&str> =

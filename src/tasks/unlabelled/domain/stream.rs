@@ -1,5 +1,5 @@
 use super::rounds::{SelfTraining, Trained};
-use super::{DomainAdapter, FittedDomainAdapter, check_images, zero_shot};
+use super::{DomainAdapter, FittedDomainAdapter, Known, check_images, zero_shot};
 use crate::error::Result;
 use crate::evaluate::Logits;
 use crate::features::{Embeddings, Support};
@@ -38,7 +38,7 @@ pub struct DomainStream {
     settings: DomainAdapter,
     teacher: Box<dyn Classifier>,
     source: Option<Moments>,
-    source_images: usize,
+    known: Known,
     zero_shot: Sum,
     kept: Vec<f32>, // [kept images, dim]
     gone: Vec<usize>,
@@ -50,11 +50,12 @@ impl DomainStream {
         settings: DomainAdapter,
         teacher: Box<dyn Classifier>,
         source: Option<&Support>,
+        known: Known,
     ) -> Self {
         let classes = teacher.classes().class_names().len();
         Self {
             source: source.map(|source| Moments::of(source.set())),
-            source_images: source.map_or(0, |source| source.set().len()),
+            known,
             zero_shot: Sum::new(classes),
             kept: Vec::new(),
             gone: vec![0; classes],
@@ -74,12 +75,13 @@ impl DomainStream {
         check_images(batch, classes)?;
         let mut seen = self.zero_shot.clone();
         seen.merge(&zero_shot(classes, batch));
-        let balance = seen.balance();
+        let known = self.known.with(seen.balance());
         let images = Embeddings::new([&self.kept, batch.values()].concat(), batch.dim())?;
         let trained = SelfTraining {
             settings: &self.settings,
-            mode: self.settings.mode_for(balance).0,
-            classes: classes.class_names().len(),
+            mode: self.settings.mode_for(&known).0,
+            known: &known,
+            classes,
             source: self.source.as_ref(),
             images: &images,
             gone: Some(&self.gone),
@@ -90,7 +92,7 @@ impl DomainStream {
         let counts: Vec<usize> =
             trained.look.counts().iter().zip(&self.gone).map(|(own, gone)| own + gone).collect();
         let (settings, device) = (&self.settings, self.teacher.device());
-        let model = settings.fitted(classes, balance, self.source_images, &trained, &counts, device);
+        let model = settings.fitted(classes, &known, &trained, &counts, device);
         let logits = model.score(batch)?;
         self.kept = images.select(&kept).into_values();
         self.gone.iter_mut().zip(gone).for_each(|(all, gone)| *all += gone);
