@@ -68,6 +68,13 @@ fn a_map_holds_what_its_formula_says() {
         approx::assert_abs_diff_eq!(scaled.iter().copied().fold(0.0, f64::max), 1.0, epsilon = 1e-12);
     }
 
+    // The first and the third row, as PyTorch and transformers' weights have them.
+    let heat = patch_heat(&clip, &model, &car, 0).unwrap();
+    let first = [-5.423, -1.292, -0.752, -0.401, 0.613, -4.816];
+    let third = [2.213, 5.238, 3.187, 3.935, 5.987, 6.754];
+    approx::assert_abs_diff_eq!(&heat.values[..6], &first[..], epsilon = 0.02);
+    approx::assert_abs_diff_eq!(&heat.values[12..18], &third[..], epsilon = 0.02);
+
     // Quarters: the image, and without each of them, which the mean colour, 0, covers.
     let without = |quarters: &[usize]| -> Vec<f32> {
         let quarter = |at: usize| 2 * (at % (side * side) / side * 2 / side) + at % side * 2 / side;
@@ -113,19 +120,21 @@ fn a_map_that_cannot_be_is_refused() {
     assert!(matches!(whole.map(&resnet, &model, &car, 0), Err(Error::Dim { .. })));
 }
 
-/// Four pictures of four classes, side by side, and the names of the classes.
+/// Four pictures of four classes, side by side, and their names.
 fn tiles(folder: &ImageFolder, random: &mut ChaCha8Rng) -> (RgbImage, Vec<String>) {
     let mut classes: Vec<usize> = (0..folder.class_names().len()).collect();
     let (four, _) = classes.partial_shuffle(random, 4);
     let mut image = RgbImage::from_pixel(128, 128, Rgb([255; 3]));
+    let mut names = Vec::new();
     for (at, &class) in four.iter().enumerate() {
-        let of_class: Vec<usize> =
-            (0..folder.labels().len()).filter(|&file| folder.labels()[file] == class).collect();
+        let of_class = (0..folder.labels().len()).filter(|&file| folder.labels()[file] == class);
+        let of_class: Vec<usize> = of_class.collect();
         let file = &folder.files()[of_class[random.random_range(0..of_class.len())]];
         let picture = clip_adapter::image::open(file).unwrap().to_rgb8(); // 64 pixels a side
         imageops::replace(&mut image, &picture, 64 * (at as i64 % 2), 64 * (at as i64 / 2));
+        names.push(file.file_stem().unwrap().to_str().unwrap().replace('-', " "));
     }
-    (image, four.iter().map(|&class| folder.class_names()[class].replace('_', " ")).collect())
+    (image, names)
 }
 
 /// How much of a map's mass, above its least, lies in each quarter.
@@ -139,14 +148,15 @@ fn quarters(heat: &HeatMap) -> [f64; 4] {
     mass.map(|of| of / all.max(1e-12))
 }
 
-/// Four tiles, and the map of the name of each: its mass has to lie there. By chance it does for a quarter of them.
+/// Four things side by side, and the map of the name of each: the heaviest quarter has to be where it is. By chance it is
+/// for one in four.
 #[test]
 fn a_map_of_a_name_lies_where_the_thing_is() {
-    const IMAGES: usize = 24;
+    const IMAGES: usize = 48;
     let clip = clip();
     let folder = ImageFolder::open(pocket("images/fluent-3d")).unwrap();
     let mut random = ChaCha8Rng::seed_from_u64(1);
-    // Heaviest quarters that are the right ones, and the mean mass there: of patches, of occlusion.
+    // Of patches and of occlusion.
     let (mut right, mut mass) = ([0.0; 2], [0.0; 2]);
     for _ in 0..IMAGES {
         let (image, names) = tiles(&folder, &mut random);
@@ -158,20 +168,17 @@ fn a_map_of_a_name_lies_where_the_thing_is() {
             ];
             for (at, map) in maps.iter().enumerate() {
                 let found = quarters(map);
-                right[at] += f64::from((0..4).all(|other| found[other] <= found[class]));
+                right[at] += f64::from(found.iter().all(|other| *other <= found[class]));
                 mass[at] += found[class];
             }
         }
     }
-    let of_all = |sum: f64| 100.0 * sum / (4 * IMAGES) as f64;
-    let [patches, occlusion] = right.map(of_all);
-    let [mass_of_patches, mass_of_occlusion] = mass.map(of_all);
-    println!(
-        "heaviest in the right quarter, and mass there, %: patches {patches:.1}, {mass_of_patches:.1}; occlusion {occlusion:.1}, {mass_of_occlusion:.1}"
-    );
-    assert!(patches >= 50.0 && mass_of_patches >= 30.0, "patches {patches:.1}, {mass_of_patches:.1}");
-    assert!(
-        occlusion >= 50.0 && mass_of_occlusion >= 30.0,
-        "occlusion {occlusion:.1}, {mass_of_occlusion:.1}"
-    );
+    for (at, name) in ["patches", "occlusion"].into_iter().enumerate() {
+        let of_all = |sum: f64| 100.0 * sum / (4 * IMAGES) as f64;
+        let (right, mass) = (of_all(right[at]), of_all(mass[at]));
+        println!(
+            "{name}: {right:.1} % of the maps are heaviest where the thing is, with {mass:.1} % of their mass"
+        );
+        assert!(right >= 40.0 && mass >= 27.0, "{name}: {right:.1}, {mass:.1}");
+    }
 }
