@@ -13,11 +13,11 @@ pub fn curve(curve: &LearningCurve, zero_shot: f64) -> String {
     let most = (4 * last) as f64;
     let accuracies = curve.points.iter().map(|point| point.accuracy);
     let least = accuracies.fold(zero_shot, f64::min);
-    let low = ((least - 2.0) / 5.0).floor().max(0.0) * 5.0;
+    let low = ((least - 2.0) / 20.0).floor().max(0.0) * 20.0; // so that the lines lie at whole numbers
     let x = |shots: f64| left + (right - left) * shots.ln() / most.ln().max(1e-9);
     let y = |accuracy: f64| bottom - (bottom - top) * (accuracy - low) / (100.0 - low);
     let mut svg = format!(
-        "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"Accuracy over shots of a class: {}\">",
+        "<svg class=\"curve\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"Accuracy over shots of a class: {}\">",
         curve
             .points
             .iter()
@@ -86,7 +86,7 @@ pub fn classes(classes: &[ClassChange]) -> String {
     let x = |percent: f64| left + (right - left) * percent / 100.0;
     let height = ROW * order.len() as f64 + 26.0;
     let mut svg = format!(
-        "<svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"Right answers of each class before and after, in \
+        "<svg class=\"classes\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"Right answers of each class before and after, in \
          percent, by gain\">"
     );
     for percent in [0.0, 25.0, 50.0, 75.0, 100.0] {

@@ -29,6 +29,13 @@ pub struct Shares {
     pub all: Vec<Share>,
 }
 
+/// Where in an image something speaks for its new answer: what covering costs, and what patches say where there are some.
+pub struct Heat {
+    pub row: usize,
+    pub covered: HeatMap,
+    pub patches: Option<HeatMap>,
+}
+
 pub struct Outcome {
     pub data: String,
     pub backbone: String,
@@ -54,8 +61,7 @@ pub struct Outcome {
     pub units: Why<Vec<Unit>>,
     pub unit_deletion: Why<UnitDeletion>,
     pub shares: Why<Shares>,
-    /// Rows of images, and where something speaks for their new answer.
-    pub heat: Vec<(usize, HeatMap)>,
+    pub heat: Vec<Heat>,
     pub plane: Why<Plane>,
     /// Of the nearest five, how many are of the same class: before and after.
     pub purity: [Option<f64>; 2],
@@ -182,7 +188,7 @@ impl Outcome {
             "concept_deletion": self.concept_deletion.found(),
             "units": self.units.found(),
             "unit_deletion": self.unit_deletion.found(),
-            "heat": self.heat.iter().map(|(row, heat)| json!({ "row": row, "heat": heat })).collect::<Vec<_>>(),
+            "heat": self.heat.iter().map(Heat::json).collect::<Vec<_>>(),
             "map": self.plane.found(),
             "neighbour_purity": self.purity,
             "why": why,
@@ -191,6 +197,12 @@ impl Outcome {
             all.extend(parts);
         }
         all
+    }
+}
+
+impl Heat {
+    fn json(&self) -> Value {
+        json!({ "row": self.row, "covered": self.covered, "patches": self.patches })
     }
 }
 

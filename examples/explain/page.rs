@@ -42,7 +42,7 @@ pub fn render(outcome: &Outcome, data: &Data) -> String {
         images = changes.images,
         tiles = tiles(outcome),
         trust = trust(outcome),
-        by_class = chart::classes(&changes.classes),
+        by_class = wide("Chart of the classes", &chart::classes(&changes.classes)),
         concepts = parts.concepts(),
         units = parts.units(),
         decisions = [
@@ -131,6 +131,11 @@ fn map(outcome: &Outcome, data: &Data) -> String {
         purity(before),
         chart::plane(plane, data.asked.labels(), data.asked.class_names())
     )
+}
+
+/// What may be wider than the page: it can be moved by keys, too.
+pub fn wide(name: &str, inner: &str) -> String {
+    format!("<div class=\"wide\" role=\"region\" aria-label=\"{name}\" tabindex=\"0\">{inner}</div>")
 }
 
 /// Why a part is missing.

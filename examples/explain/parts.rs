@@ -9,8 +9,8 @@ use clip_adapter::{
 
 use crate::{
     data::Data,
-    outcome::Outcome,
-    page::{escape, none},
+    outcome::{Heat, Outcome},
+    page::{escape, none, wide},
     pictures,
 };
 
@@ -75,7 +75,7 @@ impl Parts<'_> {
             words(&change.added, 4),
             words(&change.removed, 4),
             self.concept_deletion(),
-            wide("Mean weights of words, by class", &(HEAD.to_owned() + &rows)),
+            table("Mean weights of words, by class", &(HEAD.to_owned() + &rows)),
         )
     }
 
@@ -118,7 +118,7 @@ impl Parts<'_> {
             "<p>{} units, of which {named} follow the word that they read on images that it was not made of, and {dead} never \
              fire.{faithful}</p>\n{}",
             units.len(),
-            wide(
+            table(
                 &format!("The {} units with the largest shares in the answers", units.len().min(UNITS)),
                 &(HEAD.to_owned() + &rows)
             )
@@ -133,7 +133,7 @@ impl Parts<'_> {
         let images: String = unit.images.iter().map(|&row| self.picture(row, false)).collect();
         format!(
             "<tr><th scope=\"row\">{}</th><td>{reads}</td><td class=\"number\">{}</td><td class=\"number\">{:.0} %</td><td \
-             class=\"number\">{:+.3}</td><td>{}</td><td>{}</td><td>{images}</td></tr>\n",
+             class=\"number\">{:+.3}</td><td>{}</td><td>{}</td><td class=\"images\">{images}</td></tr>\n",
             unit.unit,
             unit.faithfulness.map_or("–".to_owned(), |value| format!("{value:.2}")),
             unit.fires,
@@ -194,32 +194,36 @@ impl Parts<'_> {
     /// Maps of what speaks for the new answer, over the images.
     pub fn heat(&self) -> String {
         let Some(files) = &self.data.files else { return String::new() };
-        let card = |(row, heat): &(usize, HeatMap)| -> Option<String> {
-            let picture = pictures::square(&files.asked[*row], files.clip.preprocess())?;
+        let map = |row: usize, picture: &str, heat: &HeatMap, how: &str| {
             let name = escape(&self.data.asked.class_names()[heat.class]);
-            let scaled = heat.scaled();
-            let part = |at: usize| {
+            let part = |(at, scaled): (usize, f64)| {
                 let (x, y) = (at % heat.side, at / heat.side);
                 format!(
                     "<rect x=\"{x}\" y=\"{y}\" width=\"1\" height=\"1\" fill-opacity=\"{:.2}\"/>",
-                    0.75 * scaled[at]
+                    0.75 * scaled
                 )
             };
-            let parts: String = (0..scaled.len()).map(part).collect();
-            Some(format!(
+            let parts: String = heat.scaled().into_iter().enumerate().map(part).collect();
+            format!(
                 "<figure class=\"heat\"><div><img src=\"{picture}\" alt=\"\" width=\"120\" height=\"120\"><svg viewBox=\"0 0 {0} \
-                 {0}\" role=\"img\" aria-label=\"what speaks for {name} in image {row}\">{parts}</svg></div><figcaption>{name}\
-                 </figcaption></figure>",
+                 {0}\" role=\"img\" aria-label=\"what speaks for {name} in image {row}, {how}\">{parts}</svg></div><figcaption>\
+                 {name}, {how}</figcaption></figure>",
                 heat.side
-            ))
+            )
+        };
+        let card = |heat: &Heat| -> Option<String> {
+            let picture = pictures::square(&files.asked[heat.row], files.clip.preprocess())?;
+            let patches = heat.patches.as_ref().map(|map_of| map(heat.row, &picture, map_of, "patches"));
+            let covered = map(heat.row, &picture, &heat.covered, "covered");
+            Some(format!("<div class=\"pictures\">{covered}{}</div>", patches.unwrap_or_default()))
         };
         let cards: String = self.outcome.heat.iter().filter_map(card).collect();
         if cards.is_empty() {
             return String::new();
         }
         format!(
-            "<h3>What speaks for the new answer</h3><p>Where a grey square costs most of it: the redder, the more.</p>\n<div \
-             class=\"panels\">{cards}</div>\n"
+            "<h3>What speaks for the new answer</h3><p>The redder, the more: where covering a part costs most of it, and what the \
+             patches of the image say by themselves. A map is a hint, no proof.</p>\n<div class=\"panels\">{cards}</div>\n"
         )
     }
 
@@ -334,12 +338,9 @@ fn list(cards: &str) -> String {
     if cards.is_empty() { String::new() } else { format!("<ul class=\"cards\">{cards}</ul>\n") }
 }
 
-/// A table that may be wider than the page: it can be moved by keys, too.
-fn wide(name: &str, rows: &str) -> String {
-    format!(
-        "<div class=\"wide\" role=\"region\" aria-label=\"{name}\" tabindex=\"0\"><table><caption>{name}</caption>{rows}\
-         </table></div>"
-    )
+/// A table that may be wider than the page.
+fn table(name: &str, rows: &str) -> String {
+    wide(name, &format!("<table><caption>{name}</caption>{rows}</table>"))
 }
 
 /// Words with their numbers.

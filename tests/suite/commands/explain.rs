@@ -143,7 +143,8 @@ fn it_explains_an_adapter_of_a_folder_with_pictures() {
     assert!(out["units"].is_array() && out["unit_deletion"]["flips"].is_f64());
     assert!(!out["heat"].as_array().unwrap().is_empty());
     for heat in out["heat"].as_array().unwrap() {
-        assert_eq!(heat["heat"]["values"].as_array().unwrap().len(), 49);
+        assert_eq!(heat["covered"]["values"].as_array().unwrap().len(), 49);
+        assert_eq!(heat["patches"]["values"].as_array().unwrap().len(), 36);
     }
     assert!(page.contains("What speaks for the new answer"));
 }
