@@ -13,11 +13,11 @@ pub fn curve(curve: &LearningCurve, zero_shot: f64) -> String {
     let most = (4 * last) as f64;
     let accuracies = curve.points.iter().map(|point| point.accuracy);
     let least = accuracies.fold(zero_shot, f64::min);
-    let low = ((least - 2.0) / 5.0).floor().max(0.0) * 5.0;
+    let low = ((least - 2.0) / 20.0).floor().max(0.0) * 20.0; // so that the lines lie at whole numbers
     let x = |shots: f64| left + (right - left) * shots.ln() / most.ln().max(1e-9);
     let y = |accuracy: f64| bottom - (bottom - top) * (accuracy - low) / (100.0 - low);
     let mut svg = format!(
-        "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"Accuracy over shots of a class: {}\">",
+        "<svg class=\"curve\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"Accuracy over shots of a class: {}\">",
         curve
             .points
             .iter()
@@ -55,12 +55,11 @@ pub fn curve(curve: &LearningCurve, zero_shot: f64) -> String {
         right,
         y(zero_shot) - 5.0
     );
-    let path: Vec<String> = (0..=60)
-        .map(|step| {
-            let shots = (most.ln() * f64::from(step) / 60.0).exp();
-            let error = (curve.a * shots.powf(-curve.b)).min(1.0);
-            format!("{:.1},{:.1}", x(shots), y((100.0 - 100.0 * error).max(low)))
-        })
+    // Every number of shots up to 20, then in steps of a twentieth.
+    let steps = std::iter::successors(Some(1), |&shots| Some(shots + 1 + shots / 20));
+    let path: Vec<String> = steps
+        .take_while(|&shots| shots as f64 <= most)
+        .map(|shots| format!("{:.1},{:.1}", x(shots as f64), y(curve.accuracy_at(shots).max(low))))
         .collect();
     svg += &format!("<polyline class=\"fit\" points=\"{}\"/>", path.join(" "));
     for point in &curve.points {
@@ -87,7 +86,7 @@ pub fn classes(classes: &[ClassChange]) -> String {
     let x = |percent: f64| left + (right - left) * percent / 100.0;
     let height = ROW * order.len() as f64 + 26.0;
     let mut svg = format!(
-        "<svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"Right answers of each class before and after, in \
+        "<svg class=\"classes\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"Right answers of each class before and after, in \
          percent, by gain\">"
     );
     for percent in [0.0, 25.0, 50.0, 75.0, 100.0] {
@@ -127,6 +126,9 @@ pub fn classes(classes: &[ClassChange]) -> String {
     svg + "</svg>"
 }
 
+/// Of more classes than these the colours have no names.
+const MOST_COLOURS: usize = 40;
+
 /// Images on a plane, a colour a class.
 pub fn plane(plane: &Plane, labels: &[usize], names: &[String]) -> String {
     let both = plane.before.iter().chain(&plane.after);
@@ -149,11 +151,10 @@ pub fn plane(plane: &Plane, labels: &[usize], names: &[String]) -> String {
         );
         for (point, &label) in points.iter().zip(labels) {
             svg += &format!(
-                "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"3\" fill=\"hsl({} {}% 50%)\"><title>{}</title></circle>",
+                "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"3\" fill=\"{}\"><title>{}</title></circle>",
                 place(point, 0),
                 place(point, 1),
-                label * 360 / names.len().max(1),
-                if label % 2 == 0 { 75 } else { 45 },
+                colour(label, names.len()),
                 escape(&names[label])
             );
         }
@@ -163,7 +164,20 @@ pub fn plane(plane: &Plane, labels: &[usize], names: &[String]) -> String {
     if !plane.after.is_empty() {
         panels += &panel("After", &plane.after);
     }
-    format!("<div class=\"panels\">{panels}</div>")
+    let entry = |(label, name): (usize, &String)| {
+        let colour = colour(label, names.len());
+        format!("<li><i style=\"background: {colour}\"></i>{}</li>", escape(name))
+    };
+    let legend = match names.len() {
+        0..=MOST_COLOURS => names.iter().enumerate().map(entry).collect(),
+        _ => String::new(), // nobody tells them apart
+    };
+    let legend = if legend.is_empty() { legend } else { format!("<ul class=\"legend\">{legend}</ul>") };
+    format!("<div class=\"panels\">{panels}</div>{legend}")
+}
+
+fn colour(label: usize, labels: usize) -> String {
+    format!("hsl({} {}% 50%)", label * 360 / labels.max(1), if label.is_multiple_of(2) { 75 } else { 45 })
 }
 
 /// The beginning of a long name.

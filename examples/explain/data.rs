@@ -102,7 +102,7 @@ fn of_folder(arguments: &Arguments, images: &Path, device: &Device) -> Result<Da
     let support = Support::new(all.select(&drawn))?;
     let files = |rows: &[usize]| rows.iter().map(|&row| extracted.keys[row].clone()).collect();
     Ok(Data {
-        name: readable(images),
+        name: images.file_name().map_or_else(|| readable(images), readable),
         concepts: concepts(&classes, words, support.set().embeddings())?,
         asked: all.select(&rest),
         files: Some(Files { shots: files(&drawn), asked: files(&rest), clip }),

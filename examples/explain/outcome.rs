@@ -22,6 +22,20 @@ impl<T> Why<T> {
     }
 }
 
+/// What each unit has in each changed decision.
+pub struct Shares {
+    /// Of which side the units are: `image` or `text`.
+    pub side: &'static str,
+    pub all: Vec<Share>,
+}
+
+/// Where in an image something speaks for its new answer: what covering costs, and what patches say where there are some.
+pub struct Heat {
+    pub row: usize,
+    pub covered: HeatMap,
+    pub patches: Option<HeatMap>,
+}
+
 pub struct Outcome {
     pub data: String,
     pub backbone: String,
@@ -46,11 +60,9 @@ pub struct Outcome {
     pub concept_deletion: Why<ConceptDeletion>,
     pub units: Why<Vec<Unit>>,
     pub unit_deletion: Why<UnitDeletion>,
-    /// Of each changed decision.
-    pub shares: Why<Vec<Share>>,
-    /// Rows of images, and where something speaks for their new answer.
-    pub heat: Vec<(usize, HeatMap)>,
-    pub plane: Plane,
+    pub shares: Why<Shares>,
+    pub heat: Vec<Heat>,
+    pub plane: Why<Plane>,
     /// Of the nearest five, how many are of the same class: before and after.
     pub purity: [Option<f64>; 2],
 }
@@ -118,13 +130,13 @@ impl Outcome {
         for (at, decision) in changes["decisions"].as_array_mut().into_iter().flatten().enumerate() {
             decision["nearest"] = json!(self.nearest[at]);
             if let Some(shares) = self.shares.found() {
-                let share = &shares[at];
+                let share = &shares.all[at];
                 let top: Vec<Value> = share
                     .top(UNITS)
                     .iter()
                     .map(|(unit, value)| json!({ "unit": unit, "share": value }))
                     .collect();
-                decision["shares"] = json!({ "before": share.before, "kept": share.kept,
+                decision["shares"] = json!({ "side": shares.side, "before": share.before, "kept": share.kept,
                     "all_units": share.units.iter().sum::<f64>(), "margin": share.margin, "top": top });
             }
         }
@@ -139,7 +151,11 @@ impl Outcome {
             ("certificate", self.certificate.0.as_ref().err()),
             ("suspects", self.suspects.0.as_ref().err()),
             ("concepts", self.concepts.0.as_ref().err()),
+            ("concept_deletion", self.concept_deletion.0.as_ref().err()),
             ("units", self.units.0.as_ref().err()),
+            ("unit_deletion", self.unit_deletion.0.as_ref().err()),
+            ("shares", self.shares.0.as_ref().err()),
+            ("map", self.plane.0.as_ref().err()),
         ]
         .into_iter()
         .filter_map(|(part, why)| Some((part.to_owned(), json!(why?))))
@@ -172,8 +188,8 @@ impl Outcome {
             "concept_deletion": self.concept_deletion.found(),
             "units": self.units.found(),
             "unit_deletion": self.unit_deletion.found(),
-            "heat": self.heat.iter().map(|(row, heat)| json!({ "row": row, "heat": heat })).collect::<Vec<_>>(),
-            "map": self.plane,
+            "heat": self.heat.iter().map(Heat::json).collect::<Vec<_>>(),
+            "map": self.plane.found(),
             "neighbour_purity": self.purity,
             "why": why,
         });
@@ -181,6 +197,12 @@ impl Outcome {
             all.extend(parts);
         }
         all
+    }
+}
+
+impl Heat {
+    fn json(&self) -> Value {
+        json!({ "row": self.row, "covered": self.covered, "patches": self.patches })
     }
 }
 

@@ -42,7 +42,7 @@ pub fn render(outcome: &Outcome, data: &Data) -> String {
         images = changes.images,
         tiles = tiles(outcome),
         trust = trust(outcome),
-        by_class = chart::classes(&changes.classes),
+        by_class = wide("Chart of the classes", &chart::classes(&changes.classes)),
         concepts = parts.concepts(),
         units = parts.units(),
         decisions = [
@@ -105,7 +105,7 @@ fn trust(outcome: &Outcome) -> String {
 fn curve_with_words(curve: &LearningCurve, outcome: &Outcome) -> String {
     format!(
         "<h3>How many more images</h3><p>Measured with <code>{}</code> on shots that it did not see: {}. From few shots this is \
-         off by some three points, mostly too low.</p>\n{}",
+         off by some two or three points, mostly too low.</p>\n{}",
         escape(&outcome.curve_method),
         in_words(curve),
         chart::curve(curve, outcome.changes.before)
@@ -113,20 +113,29 @@ fn curve_with_words(curve: &LearningCurve, outcome: &Outcome) -> String {
 }
 
 fn map(outcome: &Outcome, data: &Data) -> String {
+    let plane = match &outcome.plane.0 {
+        Ok(plane) => plane,
+        Err(why) => return none("map", why),
+    };
     let [before, after] = outcome.purity;
     let purity = |value: Option<f64>| value.map_or("unknown".to_owned(), |value| format!("{value:.1} %"));
-    let adapted = match outcome.plane.after.is_empty() {
+    let adapted = match plane.after.is_empty() {
         true => String::new(),
         false => format!(", after adapting {}", purity(after)),
     };
     format!(
         "<p>Two directions that hold {:.0} and {:.0} % of the variance: a plane hides most. In full, of the five images nearest \
          to an image {} are of its class{adapted}.</p>\n{}",
-        outcome.plane.explained[0],
-        outcome.plane.explained[1],
+        plane.explained[0],
+        plane.explained[1],
         purity(before),
-        chart::plane(&outcome.plane, data.asked.labels(), data.asked.class_names())
+        chart::plane(plane, data.asked.labels(), data.asked.class_names())
     )
+}
+
+/// What may be wider than the page: it can be moved by keys, too.
+pub fn wide(name: &str, inner: &str) -> String {
+    format!("<div class=\"wide\" role=\"region\" aria-label=\"{name}\" tabindex=\"0\">{inner}</div>")
 }
 
 /// Why a part is missing.

@@ -9,8 +9,8 @@ use clip_adapter::{
 
 use crate::{
     data::Data,
-    outcome::Outcome,
-    page::{escape, none},
+    outcome::{Heat, Outcome},
+    page::{escape, none, wide},
     pictures,
 };
 
@@ -48,6 +48,8 @@ impl Parts<'_> {
             Ok(change) => change,
             Err(why) => return none("change of concepts", why) + &self.concept_deletion(),
         };
+        const HEAD: &str = "<tr><th scope=\"col\">class</th><th scope=\"col\">seen before</th><th scope=\"col\">added</th><th \
+                            scope=\"col\">taken away</th></tr>\n";
         let rows: String = change
             .classes
             .iter()
@@ -64,9 +66,7 @@ impl Parts<'_> {
         format!(
             "<p>Features as sums of words: {:.1} of {} words make up a feature to a cosine of {:.2}, after adapting {:.1} to \
              {:.2}. Over all images the adapter added <span class=\"plus\">{}</span> and took away <span class=\"minus\">{}\
-             </span>.</p>\n{}<div class=\"wide\"><table><caption>Mean weights of words, by class</caption>\
-             <tr><th scope=\"col\">class</th><th scope=\"col\">seen before</th><th scope=\"col\">added</th><th scope=\"col\">taken \
-             away</th></tr>\n{rows}</table></div>",
+             </span>.</p>\n{}{}",
             change.words[0],
             self.data.concepts.words().len(),
             change.cosines[0],
@@ -75,6 +75,7 @@ impl Parts<'_> {
             words(&change.added, 4),
             words(&change.removed, 4),
             self.concept_deletion(),
+            table("Mean weights of words, by class", &(HEAD.to_owned() + &rows)),
         )
     }
 
@@ -94,6 +95,9 @@ impl Parts<'_> {
             Ok(units) => units,
             Err(why) => return none("table of units", why),
         };
+        const HEAD: &str = "<tr><th scope=\"col\">unit</th><th scope=\"col\">reads</th><th scope=\"col\">holds</th><th \
+                            scope=\"col\">fires</th><th scope=\"col\">share</th><th scope=\"col\">raises</th><th \
+                            scope=\"col\">lowers</th><th scope=\"col\">best images</th></tr>\n";
         let dead = units.iter().filter(|unit| unit.fires == 0.0).count();
         let named = units.iter().filter(|unit| unit.name.is_some()).count();
         let faithful = match &self.outcome.unit_deletion.0 {
@@ -112,11 +116,12 @@ impl Parts<'_> {
         let rows: String = units.iter().take(UNITS).map(|unit| self.unit(unit)).collect();
         format!(
             "<p>{} units, of which {named} follow the word that they read on images that it was not made of, and {dead} never \
-             fire.{faithful}</p>\n<div class=\"wide\"><table><caption>The {UNITS} units with the largest shares in the \
-             answers</caption><tr><th scope=\"col\">unit</th><th scope=\"col\">reads</th><th scope=\"col\">holds</th><th \
-             scope=\"col\">fires</th><th scope=\"col\">share</th><th scope=\"col\">raises</th><th scope=\"col\">lowers</th><th \
-             scope=\"col\">best images</th></tr>\n{rows}</table></div>",
-            units.len()
+             fire.{faithful}</p>\n{}",
+            units.len(),
+            table(
+                &format!("The {} units with the largest shares in the answers", units.len().min(UNITS)),
+                &(HEAD.to_owned() + &rows)
+            )
         )
     }
 
@@ -128,7 +133,7 @@ impl Parts<'_> {
         let images: String = unit.images.iter().map(|&row| self.picture(row, false)).collect();
         format!(
             "<tr><th scope=\"row\">{}</th><td>{reads}</td><td class=\"number\">{}</td><td class=\"number\">{:.0} %</td><td \
-             class=\"number\">{:+.3}</td><td>{}</td><td>{}</td><td>{images}</td></tr>\n",
+             class=\"number\">{:+.3}</td><td>{}</td><td>{}</td><td class=\"images\">{images}</td></tr>\n",
             unit.unit,
             unit.faithfulness.map_or("–".to_owned(), |value| format!("{value:.2}")),
             unit.fires,
@@ -151,31 +156,31 @@ impl Parts<'_> {
         let shown = all.len().min(most);
         let some = if shown < all.len() { format!(", {shown} of them") } else { String::new() };
         let cards: String = (0..shown).map(|at| self.decision(all[at * all.len() / shown])).collect();
-        format!("<h3>{title}: {}{some}</h3>\n<div class=\"cards\">{cards}</div>\n", all.len())
+        format!("<h3>{title}: {}{some}</h3>\n{}", all.len(), list(&cards))
     }
 
     fn decision(&self, (at, decision): (usize, &Decision)) -> String {
         let name = |class: usize| escape(&self.data.asked.class_names()[class]);
-        let share = match (self.outcome.shares.found(), self.outcome.units.found()) {
-            (Some(shares), Some(units)) => {
-                let share = &shares[at];
-                let top = share.top(1).first().copied().unwrap_or((0, 0.0));
-                let named =
-                    units.iter().find(|unit| unit.unit == top.0).and_then(|unit| unit.name.as_deref());
-                let named = named.map(|name| format!(", which reads {}", escape(name))).unwrap_or_default();
-                format!(
-                    "<br>of {:+.2}: kept {:+.2}, units {:+.2}, most from unit {}{named}",
-                    share.margin,
-                    share.kept,
-                    share.units.iter().sum::<f64>(),
-                    top.0
-                )
-            }
-            _ => String::new(),
-        };
+        let share = self.outcome.shares.found().map_or_else(String::new, |shares| {
+            let share = &shares.all[at];
+            let top = share.top(1).first().copied().unwrap_or((0, 0.0));
+            // Only units of the image side read words.
+            let named =
+                self.outcome.units.found().and_then(|units| units.iter().find(|unit| unit.unit == top.0));
+            let named = named.and_then(|unit| unit.name.as_deref());
+            let named = named.map(|name| format!(", which reads {}", escape(name))).unwrap_or_default();
+            format!(
+                "<br>of {:+.2}: kept {:+.2}, {} units {:+.2}, most from unit {}{named}",
+                share.margin,
+                share.kept,
+                shares.side,
+                share.units.iter().sum::<f64>(),
+                top.0
+            )
+        });
         format!(
-            "<figure class=\"card\"><div class=\"head\">{}<figcaption><strong>{} → {}</strong>it is {}; from {:+.2} to \
-             {:+.2}{share}</figcaption></div>{}</figure>\n",
+            "<li class=\"card\"><div class=\"head\">{}<div><strong>{} → {}</strong>it is {}; from {:+.2} to {:+.2}{share}</div></div>{}\
+             </li>\n",
             self.picture(decision.row, true),
             name(decision.before),
             name(decision.after),
@@ -189,32 +194,36 @@ impl Parts<'_> {
     /// Maps of what speaks for the new answer, over the images.
     pub fn heat(&self) -> String {
         let Some(files) = &self.data.files else { return String::new() };
-        let card = |(row, heat): &(usize, HeatMap)| -> Option<String> {
-            let picture = pictures::square(&files.asked[*row], files.clip.preprocess())?;
+        let map = |row: usize, picture: &str, heat: &HeatMap, how: &str| {
             let name = escape(&self.data.asked.class_names()[heat.class]);
-            let scaled = heat.scaled();
-            let part = |at: usize| {
+            let part = |(at, scaled): (usize, f64)| {
                 let (x, y) = (at % heat.side, at / heat.side);
                 format!(
                     "<rect x=\"{x}\" y=\"{y}\" width=\"1\" height=\"1\" fill-opacity=\"{:.2}\"/>",
-                    0.75 * scaled[at]
+                    0.75 * scaled
                 )
             };
-            let parts: String = (0..scaled.len()).map(part).collect();
-            Some(format!(
+            let parts: String = heat.scaled().into_iter().enumerate().map(part).collect();
+            format!(
                 "<figure class=\"heat\"><div><img src=\"{picture}\" alt=\"\" width=\"120\" height=\"120\"><svg viewBox=\"0 0 {0} \
-                 {0}\" role=\"img\" aria-label=\"what speaks for {name} in image {row}\">{parts}</svg></div><figcaption>{name}\
-                 </figcaption></figure>",
+                 {0}\" role=\"img\" aria-label=\"what speaks for {name} in image {row}, {how}\">{parts}</svg></div><figcaption>\
+                 {name}, {how}</figcaption></figure>",
                 heat.side
-            ))
+            )
+        };
+        let card = |heat: &Heat| -> Option<String> {
+            let picture = pictures::square(&files.asked[heat.row], files.clip.preprocess())?;
+            let patches = heat.patches.as_ref().map(|map_of| map(heat.row, &picture, map_of, "patches"));
+            let covered = map(heat.row, &picture, &heat.covered, "covered");
+            Some(format!("<div class=\"pictures\">{covered}{}</div>", patches.unwrap_or_default()))
         };
         let cards: String = self.outcome.heat.iter().filter_map(card).collect();
         if cards.is_empty() {
             return String::new();
         }
         format!(
-            "<h3>What speaks for the new answer</h3><p>Where a grey square costs most of it: the redder, the more.</p>\n<div \
-             class=\"panels\">{cards}</div>\n"
+            "<h3>What speaks for the new answer</h3><p>The redder, the more: where covering a part costs most of it, and what the \
+             patches of the image say by themselves. A map is a hint, no proof.</p>\n<div class=\"panels\">{cards}</div>\n"
         )
     }
 
@@ -231,8 +240,8 @@ impl Parts<'_> {
             .take(SUSPECTS)
             .map(|suspect| {
                 format!(
-                    "<figure class=\"card\"><div class=\"head\">{}<figcaption><strong>labelled {}</strong>the others say {} by \
-                     {:.1}{}</figcaption></div>{}</figure>\n",
+                    "<li class=\"card\"><div class=\"head\">{}<div><strong>labelled {}</strong>the others say {} by {:.1}{}</div></div>{}\
+                     </li>\n",
                     self.shot_picture(suspect.row),
                     name(suspect.label),
                     name(suspect.answer),
@@ -244,8 +253,9 @@ impl Parts<'_> {
             .collect();
         format!(
             "<p>What was fitted without it calls {against} of {} shots something else than their label. Some are mislabelled, \
-             others odd pictures of their class: look at them.</p>\n<div class=\"cards\">{cards}</div>",
-            suspects.len()
+             others odd pictures of their class: look at them.</p>\n{}",
+            suspects.len(),
+            list(&cards)
         )
     }
 
@@ -260,8 +270,7 @@ impl Parts<'_> {
             .take(DUPLICATES)
             .map(|pair| {
                 format!(
-                    "<figure class=\"card\"><div class=\"head\">{}{}<figcaption><strong>cosine {:.4}</strong>{}, and a shot of \
-                     {}</figcaption></div></figure>\n",
+                    "<li class=\"card\"><div class=\"head\">{}{}<div><strong>cosine {:.4}</strong>{}, and a shot of {}</div></div></li>\n",
                     self.picture(pair.image, true),
                     self.shot_picture(pair.shot),
                     pair.cosine,
@@ -272,8 +281,9 @@ impl Parts<'_> {
             .collect();
         format!(
             "<p>{} pairs of an image that was asked about and a shot are nearly the same. Where they are the same picture, the \
-             test is too easy.</p>\n<div class=\"cards\">{cards}</div>",
-            found.len()
+             test is too easy.</p>\n{}",
+            found.len(),
+            list(&cards)
         )
     }
 
@@ -321,6 +331,16 @@ impl Parts<'_> {
             pictures::address(file, preprocess)?
         ))
     }
+}
+
+/// Cards, if there are any.
+fn list(cards: &str) -> String {
+    if cards.is_empty() { String::new() } else { format!("<ul class=\"cards\">{cards}</ul>\n") }
+}
+
+/// A table that may be wider than the page.
+fn table(name: &str, rows: &str) -> String {
+    wide(name, &format!("<table><caption>{name}</caption>{rows}</table>"))
 }
 
 /// Words with their numbers.

@@ -8,7 +8,7 @@ use clip_adapter::{
     explain::{
         self, HeldOutEstimate, Kind, Occlusion, Plane, Splice, certificate, change, concept_deletion,
         describe_units, diagnose, held_out, learning_curve, near_duplicates, nearest_shots, neighbour_purity,
-        shares, suspects, unit_deletion,
+        patch_heat, shares, suspects, text_shares, unit_deletion,
     },
     features::Embeddings,
     model::{FeatureMap, Settings},
@@ -19,7 +19,7 @@ use serde_json::json;
 use crate::{
     Arguments,
     data::Data,
-    outcome::{Outcome, Why},
+    outcome::{Heat, Outcome, Shares, Why},
 };
 
 /// Words of a kind that are told of a class.
@@ -89,7 +89,7 @@ pub fn run(arguments: &Arguments, data: &Data, device: &Device) -> Result<Outcom
         unit_deletion: Why::of(learned.unit_deletion()),
         shares: Why::of(learned.shares(&changes, &changed)),
         heat: learned.heat(&changes)?,
-        plane: Plane::new(asked.embeddings(), after)?,
+        plane: Why::of(Plane::new(asked.embeddings(), after)),
         purity: [purity(asked).ok(), adapted.as_ref().ok().and_then(|after| purity(after).ok())],
         changes,
     })
@@ -148,23 +148,33 @@ impl Learned<'_> {
     }
 
     /// Where in the first images whose answer changed something speaks for the new one; needs pictures.
-    fn heat(&self, changes: &explain::Change) -> Result<Vec<(usize, explain::HeatMap)>> {
+    fn heat(&self, changes: &explain::Change) -> Result<Vec<Heat>> {
         let Some(files) = &self.data.files else { return Ok(Vec::new()) };
         let of_kind = |kind: Kind| changes.decisions.iter().filter(move |decision| decision.kind == kind);
         let shown = of_kind(Kind::Fixed).take(MAPS).chain(of_kind(Kind::Broken).take(MAPS));
         shown
             .map(|decision| {
                 let file = &files.asked[decision.row];
-                let heat = Occlusion::default().map(&files.clip, self.model, file, decision.after)?;
-                Ok((decision.row, heat))
+                let covered = Occlusion::default().map(&files.clip, self.model, file, decision.after)?;
+                let patches = match patch_heat(&files.clip, self.model, file, decision.after) {
+                    Err(clip_adapter::Error::Unsupported { .. }) => None, // a ResNet has none
+                    found => Some(found?),
+                };
+                Ok(Heat { row: decision.row, covered, patches })
             })
             .collect()
     }
 
-    /// Of the new answer over the old one, for every decision that changed.
-    fn shares(&self, changes: &explain::Change, changed: &Embeddings) -> Result<Vec<explain::Share>> {
+    /// Of the new answer over the old one, for every decision that changed: of the units of the image side, or where there are
+    /// none of the text side.
+    fn shares(&self, changes: &explain::Change, changed: &Embeddings) -> Result<Shares> {
         let pairs: Vec<(usize, usize)> =
             changes.decisions.iter().map(|decision| (decision.after, decision.before)).collect();
-        shares(self.map()?, &self.data.classes, changed, &pairs)
+        let (map, classes) = (self.map()?, &self.data.classes);
+        match (shares(map, classes, changed, &pairs), text_shares(map, classes, changed, &pairs)) {
+            (Ok(all), _) => Ok(Shares { side: "image", all }),
+            (Err(_), Ok(all)) => Ok(Shares { side: "text", all }),
+            (Err(error), Err(_)) => Err(error),
+        }
     }
 }

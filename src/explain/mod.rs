@@ -7,7 +7,7 @@
 //! | what changed, and for better or worse | [`change`], with the [`nearest_shots`] of a decision |
 //! | which labels may be wrong, and which images are in both sets | [`suspects`], [`near_duplicates`] |
 //! | what it sees in a feature, before and after | [`Concepts`] |
-//! | what its hidden units do, and how much each has in a decision | [`describe_units`], [`shares`], [`unit_deletion`] |
+//! | what its hidden units do, and how much each has in a decision | [`describe_units`], [`shares`], [`text_shares`], [`unit_deletion`] |
 //! | where images lie | [`Plane`] |
 //! | where in an image something speaks for a class | [`Occlusion`], [`patch_heat`] |
 //!
@@ -37,4 +37,4 @@ pub use evidence::{Duplicate, Neighbour, near_duplicates, nearest_shots};
 pub use heat::{HeatMap, Occlusion, patch_heat};
 pub use plane::{Plane, neighbour_purity};
 pub use suspects::{Suspect, suspects};
-pub use units::{Share, Unit, UnitDeletion, describe_units, shares, unit_deletion};
+pub use units::{Share, Unit, UnitDeletion, describe_units, shares, text_shares, unit_deletion};

@@ -227,4 +227,16 @@ pub trait FeatureMap: Model {
             format!("`{}`", self.kind()),
         ))
     }
+
+    /// What it adds to text features, as [`units`](Self::units).
+    ///
+    /// # Errors
+    /// As [`units`](Self::units).
+    fn text_units(&self) -> Result<Units> {
+        Err(Error::unsupported(
+            "units of a text side",
+            "an adapter of rectified units on the text side",
+            format!("`{}`", self.kind()),
+        ))
+    }
 }

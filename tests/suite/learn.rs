@@ -4,8 +4,16 @@ use std::{fs, path::Path};
 
 use crate::commands::example;
 
-const PROGRAMS: [&str; 7] =
-    ["calibrate", "choose_method", "features", "few_shot_in_ten_lines", "own_source", "predict", "upload"];
+const PROGRAMS: [&str; 8] = [
+    "calibrate",
+    "choose_method",
+    "features",
+    "few_shot_in_ten_lines",
+    "own_source",
+    "predict",
+    "trust",
+    "upload",
+];
 
 /// What lies in a folder of the crate, sorted.
 fn names_in(part: &str) -> Vec<String> {
@@ -70,6 +78,13 @@ fn every_program_runs_and_prints_what_it_shows() {
                 assert!(lines[0].starts_with(&format!("clip-adapter of {classes} classes, from ")), "{text}");
                 let percent: Vec<f64> = lines[1..].iter().map(|line| number(line, "")).collect();
                 assert!(percent.len() == 3 && percent.is_sorted_by(|a, b| a >= b), "{text}");
+            }
+            "trust" => {
+                assert!(lines.len() == 8 && lines[2].starts_with("16 shots: about "), "{text}");
+                assert!(number(lines[0], "auto about") > number(lines[0], "zero-shot"), "{text}");
+                assert!(number(lines[1], "at least") < number(lines[0], "auto about"), "{text}");
+                assert!(number(lines[6], "to") > number(lines[6], ""), "{text}");
+                assert!(number(lines[7], "units") > number(lines[7], "others"), "{text}");
             }
             "upload" => {
                 assert!(lines.len() == 4 && lines[0].starts_with("200: "), "{text}");

@@ -22,6 +22,7 @@ mod folders;
 mod frames;
 mod fuzz;
 mod generation;
+mod heat;
 mod hostile;
 mod hub;
 mod images;

@@ -100,6 +100,12 @@ impl Block {
         x.clone() + self.mlp(self.norm2.forward(x))
     }
 
+    /// What the attention has to take of each token: its value through the output's weights.
+    pub fn values(&self, x: Tensor<3>) -> Tensor<3> {
+        let width = x.dims()[2];
+        self.out.forward(self.qkv.forward(self.norm1.forward(x)).narrow(2, 2 * width, width))
+    }
+
     fn mlp<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         if let (true, Some(bias)) = (is_plain(&x), &self.fc1.bias) {
             let hidden = activate(product(x, self.fc1.weight.val(), None), bias.val(), self.activation);

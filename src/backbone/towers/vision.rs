@@ -167,16 +167,16 @@ impl Vision {
     pub fn patches(&self, pixels: Tensor<4>) -> Result<Tensor<3>> {
         match &self.tower {
             Tower::Vit(tower) => Ok(tower.patches(pixels)),
-            Tower::Packed(tower) => Ok(tower.patches(pixels, false)),
+            Tower::Packed(tower) => Ok(tower.patches(pixels)),
             Tower::ResNet(_) => Err(Error::unsupported("patch features", "a ViT", "a ResNet")),
         }
     }
 
-    /// The same as the class token is before the projection, normalised.
-    pub fn normed_patches(&self, pixels: Tensor<4>) -> Result<Tensor<3>> {
+    /// What the last block has to take of each patch, normed as the class token is before the projection.
+    pub fn patch_values(&self, pixels: Tensor<4>) -> Result<Tensor<3>> {
         match &self.tower {
-            Tower::Vit(tower) => Ok(tower.normed_patches(pixels)),
-            Tower::Packed(tower) => Ok(tower.patches(pixels, true)),
+            Tower::Vit(tower) => Ok(tower.patch_values(pixels)),
+            Tower::Packed(tower) => Ok(tower.patch_values(pixels)),
             Tower::ResNet(_) => Err(Error::unsupported("patch embeddings", "a ViT", "a ResNet")),
         }
     }

@@ -89,9 +89,16 @@ impl VisionTransformer {
         x.narrow(1, 1, patches)
     }
 
-    /// The same with the norm that the class token has before the projection.
-    pub fn normed_patches(&self, pixels: Tensor<4>) -> Tensor<3> {
-        self.post_norm.forward(self.patches(pixels))
+    /// What the last block's attention has to take of each patch, with the norm that the class token has before the
+    /// projection.
+    pub fn patch_values(&self, pixels: Tensor<4>) -> Tensor<3> {
+        let patches = self.tokens() - 1;
+        let x = self.embed(pixels);
+        let x = match self.blocks.split_last() {
+            Some((last, others)) => last.values(others.iter().fold(x, |x, block| block.forward(x))),
+            None => x,
+        };
+        self.post_norm.forward(x.narrow(1, 1, patches))
     }
 
     /// `[batch, 1 + patches, width]`: class token and patches with their positions, normalised.

@@ -3,11 +3,12 @@
 use faer::Mat;
 
 use crate::error::Result;
-use crate::explain::adapted::adapted_texts;
+use crate::explain::adapted::{adapted_images, adapted_texts};
 use crate::features::{Embeddings, TextClassifier};
 use crate::model::{FeatureMap, Units};
 
-/// A map as its units, beside the texts that its features are compared with.
+/// A map as its units, beside the texts that its features are compared with. For units of the text side the roles are swapped:
+/// `images` are the texts and `texts` the images.
 pub(super) struct Forward {
     units: Units,
     reads: Mat<f64>,      // [units, dim]
@@ -28,8 +29,19 @@ pub(super) struct Activity {
 
 impl Forward {
     pub fn new(map: &dyn FeatureMap, classes: &TextClassifier) -> Result<Self> {
-        let units = map.units()?;
-        classes.weights().check_dim("units of an adapter", units.dim())?;
+        let texts = adapted_texts(map, classes.weights())?;
+        Self::between(map.units()?, &texts, classes.weights(), classes.logit_scale())
+    }
+
+    /// The units of the text side, beside images.
+    pub fn of_texts(map: &dyn FeatureMap, classes: &TextClassifier, images: &Embeddings) -> Result<Self> {
+        let units = map.text_units()?;
+        images.check_dim("units of an adapter", units.dim())?;
+        Self::between(units, &adapted_images(map, images)?, images, classes.logit_scale())
+    }
+
+    fn between(units: Units, adapted: &Embeddings, raw: &Embeddings, scale: f64) -> Result<Self> {
+        raw.check_dim("units of an adapter", units.dim())?;
         let rows = |of: &dyn Fn(usize) -> Vec<f32>| {
             let rows: Vec<Vec<f32>> = (0..units.len()).map(of).collect();
             Mat::from_fn(units.len(), units.dim(), |row, column| f64::from(rows[row][column]))
@@ -37,9 +49,9 @@ impl Forward {
         Ok(Self {
             reads: rows(&|unit| units.read(unit).to_vec()),
             writes: rows(&|unit| units.written(unit).to_vec()),
-            texts: adapted_texts(map, classes.weights())?.unit_rows(),
-            raw_texts: classes.weights().unit_rows(),
-            scale: classes.logit_scale(),
+            texts: adapted.unit_rows(),
+            raw_texts: raw.unit_rows(),
+            scale,
             units,
         })
     }
@@ -97,14 +109,20 @@ impl Forward {
         class: usize,
         over: usize,
     ) -> (f64, Vec<f64>) {
-        let rectified = self.units.is_rectified();
         let difference: Vec<f64> =
             (0..self.texts.ncols()).map(|at| self.texts[(class, at)] - self.texts[(over, at)]).collect();
-        let kept: f64 = (0..difference.len()).map(|at| activity.features[(row, at)] * difference[at]).sum();
+        self.along(activity, row, &difference)
+    }
+
+    /// How far an adapted feature points along a direction, times the scale: what of it is left of the feature itself, and
+    /// what each unit adds.
+    pub fn along(&self, activity: &Activity, row: usize, direction: &[f64]) -> (f64, Vec<f64>) {
+        let rectified = self.units.is_rectified();
+        let kept: f64 = (0..direction.len()).map(|at| activity.features[(row, at)] * direction[at]).sum();
         // Where the last ReLU is closed nothing comes through.
         let open = |at: usize| !rectified || activity.written[(row, at)] > 0.0;
         let through: Vec<(usize, f64)> =
-            difference.iter().copied().enumerate().filter(|(at, _)| open(*at)).collect();
+            direction.iter().copied().enumerate().filter(|(at, _)| open(*at)).collect();
         let unit = self.scale / activity.lengths[row];
         let contribution = |unit_at: usize| {
             let activation = activity.activations[(row, unit_at)];
@@ -119,9 +137,16 @@ impl Forward {
 
     /// The logit of one class over another before adapting.
     pub fn before(&self, activity: &Activity, row: usize, class: usize, over: usize) -> f64 {
-        let along = |at: usize| {
-            activity.features[(row, at)] * (self.raw_texts[(class, at)] - self.raw_texts[(over, at)])
-        };
+        self.raw(activity, row, class) - self.raw(activity, row, over)
+    }
+
+    /// The same where what is adapted are the texts, and an image is asked about.
+    pub fn before_swapped(&self, activity: &Activity, image: usize, class: usize, over: usize) -> f64 {
+        self.raw(activity, class, image) - self.raw(activity, over, image)
+    }
+
+    fn raw(&self, activity: &Activity, row: usize, text: usize) -> f64 {
+        let along = |at: usize| activity.features[(row, at)] * self.raw_texts[(text, at)];
         self.scale * (0..self.raw_texts.ncols()).map(along).sum::<f64>()
     }
 

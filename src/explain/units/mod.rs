@@ -70,17 +70,7 @@ pub fn shares(
     images: &Embeddings,
     decisions: &[(usize, usize)],
 ) -> Result<Vec<Share>> {
-    if decisions.len() != images.rows() {
-        return Err(Error::data("decisions", format!("one for each of {}", images.rows()), decisions.len()));
-    }
-    let count = classes.class_names().len();
-    if let Some((class, over)) = decisions.iter().find(|(class, over)| *class.max(over) >= count) {
-        return Err(Error::data(
-            "classes of a decision",
-            format!("below {count}"),
-            format!("{class}, {over}"),
-        ));
-    }
+    check(decisions, classes, images)?;
     let forward = Forward::new(map, classes)?;
     let activity = forward.of(images)?;
     let share = |(row, &(class, over)): (usize, &(usize, usize))| {
@@ -95,4 +85,69 @@ pub fn shares(
         }
     };
     Ok(decisions.iter().enumerate().map(share).collect())
+}
+
+/// The shares of the units of the text side, as [`shares`] has those of the image side.
+///
+/// A text `z_c = keep w_c + ratio g(sum_j h_cj v_j)` is as much a sum of units as an image is, so that with the image `f*` as it
+/// is `kept = s keep f* . (w_c / |z_c| - w_o / |z_o|)`, and unit `j` has what it adds to the text of the class less what it adds
+/// to that of the other one. Where both sides are adapted each of the two ways adds up to the same margin.
+///
+/// # Errors
+/// As [`shares`], of [`FeatureMap::text_units`].
+///
+/// # Examples
+/// ```
+/// use clip_adapter::{explain::text_shares, methods::Branches, prelude::*};
+///
+/// let (file, device) = (FeatureFile::synthetic(0)?, Device::flex());
+/// let method = ClipAdapter { branches: Branches::Text, ..Default::default() };
+/// let model = method.fit(&file.support(2, 1)?, file.classifier(), &device)?;
+/// let image = file.split("test")?.embeddings().select(&[0]);
+/// let share = &text_shares(&model, file.classifier(), &image, &[(0, 1)])?[0];
+/// let logits = model.score(&image)?;
+/// let row = logits.rows().next().unwrap();
+/// let sum = share.kept + share.units.iter().sum::<f64>();
+/// approx::assert_abs_diff_eq!(sum, f64::from(row[0] - row[1]), epsilon = 1e-4);
+/// # Ok::<(), clip_adapter::Error>(())
+/// ```
+pub fn text_shares(
+    map: &dyn FeatureMap,
+    classes: &TextClassifier,
+    images: &Embeddings,
+    decisions: &[(usize, usize)],
+) -> Result<Vec<Share>> {
+    check(decisions, classes, images)?;
+    let forward = Forward::of_texts(map, classes, images)?;
+    let activity = forward.of(classes.weights())?; // of the texts
+    let share = |(image, &(class, over)): (usize, &(usize, usize))| {
+        let direction: Vec<f64> = (0..forward.texts.ncols()).map(|at| forward.texts[(image, at)]).collect();
+        let [(kept, units), (kept_over, units_over)] =
+            [class, over].map(|text| forward.along(&activity, text, &direction));
+        Share {
+            class,
+            over,
+            before: forward.before_swapped(&activity, image, class, over),
+            margin: activity.logits[(class, image)] - activity.logits[(over, image)],
+            kept: kept - kept_over,
+            units: units.iter().zip(units_over).map(|(of_class, of_over)| of_class - of_over).collect(),
+        }
+    };
+    Ok(decisions.iter().enumerate().map(share).collect())
+}
+
+/// That there is a decision for each image, of classes that there are.
+fn check(decisions: &[(usize, usize)], classes: &TextClassifier, images: &Embeddings) -> Result<()> {
+    if decisions.len() != images.rows() {
+        return Err(Error::data("decisions", format!("one for each of {}", images.rows()), decisions.len()));
+    }
+    let count = classes.class_names().len();
+    if let Some((class, over)) = decisions.iter().find(|(class, over)| *class.max(over) >= count) {
+        return Err(Error::data(
+            "classes of a decision",
+            format!("below {count}"),
+            format!("{class}, {over}"),
+        ));
+    }
+    Ok(())
 }

@@ -17,8 +17,9 @@ const LAMBDA: f64 = 0.1;
 
 /// What an [`AutoAdapter`] says of each shot that it was fitted without, and its counts of what was learned.
 ///
-/// One shot of each class is left out at a time, until each was. The weights of the two members are those that the
-/// *other* shots choose, so that nothing that is said of a shot was fitted or chosen with it.
+/// One shot of each class is left out at a time, until each was. The weights of the two members are those that do best on
+/// what is said of the *other* groups. No member is fitted with a shot that it is asked about, and no weight is chosen by
+/// what is said of it, but what is said of the others was fitted with it: a fit again would choose the weights within.
 #[derive(Debug, Clone)]
 pub(crate) struct HeldOutShots {
     /// Rows of the support set, each of them once.

@@ -3,7 +3,7 @@ use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::{ClipAdapter, Ratio};
-use crate::adapter::{Activation, AdaptedClip};
+use crate::adapter::{Activation, AdaptedClip, Branch};
 use crate::archive::parameters::Parameter;
 use crate::error::{Error, Result};
 use crate::features::{TextClassifier, contrastive_logits, normalise};
@@ -90,11 +90,20 @@ impl FeatureMap for FittedClipAdapter {
 
     /// The hidden units of the image side, if there is one, and it has ReLU without biases: for these the sum is exact.
     fn units(&self) -> Result<Units> {
-        let refused = |found: &str| {
-            let expected = "an adapter on the image side with ReLU and without biases";
-            Err(Error::unsupported("units of an adapter", expected, found))
-        };
-        let Some(branch) = &self.net.image else { return refused("one on the text side alone") };
+        self.units_of(self.net.image.as_ref(), "an adapter on the image side with ReLU and without biases")
+    }
+
+    /// The hidden units of the text side, as [`units`](Self::units). One ratio for each class is more than [`Units`] hold.
+    fn text_units(&self) -> Result<Units> {
+        let expected = "an adapter on the text side with ReLU, one ratio, and without biases";
+        self.units_of(self.net.text.as_ref(), expected)
+    }
+}
+
+impl FittedClipAdapter {
+    fn units_of(&self, branch: Option<&Branch>, expected: &str) -> Result<Units> {
+        let refused = |found: &str| Err(Error::unsupported("units of an adapter", expected, found));
+        let Some(branch) = branch else { return refused("one on the other side alone") };
         let ClipAdapter { activation, bias, .. } = self.settings;
         if activation != Activation::Relu {
             return refused("another activation");
@@ -102,9 +111,9 @@ impl FeatureMap for FittedClipAdapter {
         if bias {
             return refused("biases");
         }
+        let [ratio] = branch.fusion.ratios()[..] else { return refused("a ratio for each class") };
         let (down, up) = branch.adapter.clone().into_layers();
         let [reads, writes] = [Parameter::of(&down.weight.val())?.turned(), Parameter::of(&up.weight.val())?];
-        let ratio = branch.fusion.ratios()[0];
         Units::new(reads.values, writes.values, self.classes.dim(), 1.0 - ratio, ratio, true)
     }
 }

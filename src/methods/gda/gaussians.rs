@@ -217,6 +217,24 @@ mod tests {
         assert_eq!(Gaussians::degrees_of_freedom(&shots.select(&[0, 2])).unwrap(), None);
     }
 
+    /// The trace of a product, and the sum over eigenvalues, of the shots' products and of their covariance.
+    #[test]
+    fn degrees_of_freedom_both_ways() {
+        let file = crate::features::FeatureFile::synthetic(0).unwrap(); // of 64 dimensions and 8 classes
+        for shots in [4, 16] {
+            let set = file.support(shots, 1).unwrap().set().clone();
+            let images = set.embeddings().unit_rows();
+            let centred = centred(&images, &class_means(&images, &set), &set);
+            let trace = trace(&centred).unwrap();
+            let covariance = centred.transpose() * &centred;
+            let eigenvalues = covariance.self_adjoint_eigenvalues(faer::Side::Lower).unwrap();
+            let sum: f64 = eigenvalues.iter().map(|value| value / (value + trace)).sum();
+            let found = Gaussians::degrees_of_freedom(&set).unwrap().unwrap();
+            approx::assert_abs_diff_eq!(found, sum, epsilon = 1e-9);
+            assert!(found > 1.0 && found < set.len() as f64);
+        }
+    }
+
     /// Of a = (1, 0), (0, 1) and b = (1, 0) the scatter is [[1, -1], [-1, 1]] / 2 and the trace of S 1/2, so
     /// that the precision is 2 ([[2, -1], [-1, 2]] / 2)^-1 = [[8, 4], [4, 8]] / 3.
     #[test]

@@ -79,7 +79,7 @@ impl<'a> Problem<'a> {
     }
 
     /// What the regression on all other shots says of a group of them, of one group after the other:
-    /// `[shots of all groups, classes]`.
+    /// `[shots of all groups, classes]`. The others keep the weights that they have in the whole set.
     pub fn left_out(&self, beta: f64, lambda: f64, groups: &[Vec<usize>]) -> Result<Mat<f64>> {
         const DOING: &str = "leaving shots out of a kernel regression";
         let inverse = cholesky(&self.ridge(beta, lambda), DOING)?.inverse();

@@ -148,6 +148,22 @@ impl PackedBlock {
         x
     }
 
+    /// What the attention has to take of each row: its value through the output's weights.
+    pub fn values(&self, x: &[f32]) -> Vec<f32> {
+        let width = self.out.outputs();
+        let (mut rows, mut sums, mut values) = (Rows::default(), Sums::default(), vec![0.0; x.len()]);
+        let count = x.len() / width;
+        self.qkv.fill(&mut rows, count, |row, y| self.norm1.apply(&x[row * width..][..width], y));
+        self.qkv.multiply(&rows, &mut sums);
+        let mut mixed = Rows::default();
+        self.out.fill(&mut mixed, count, |row, y| {
+            self.qkv.read(&rows, &sums, row, 2 * width..3 * width, y);
+        });
+        self.out.multiply(&mixed, &mut sums);
+        self.out.add(&mixed, &sums, &mut values);
+        values
+    }
+
     /// `softmax(q k^T / sqrt(head)) v` of one head of one sequence, for one query or for all: `[queries, head]`.
     fn mix(
         &self,

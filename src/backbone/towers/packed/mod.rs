@@ -111,8 +111,8 @@ mod tests {
         let expected = tower.forward(pixels.clone());
         assert!(differ(same.forward(pixels.clone()), expected.clone()) < 1e-5);
         assert!(differ(same.embeddings(pixels.clone()), expected.matmul(projection.clone())) < 1e-5);
-        assert!(differ(same.patches(pixels.clone(), false), tower.patches(pixels.clone())) < 1e-5);
-        assert!(differ(same.patches(pixels.clone(), true), tower.normed_patches(pixels.clone())) < 1e-5);
+        assert!(differ(same.patches(pixels.clone()), tower.patches(pixels.clone())) < 1e-5);
+        assert!(differ(same.patch_values(pixels.clone()), tower.patch_values(pixels.clone())) < 1e-5);
 
         let config = config();
         let mut weights = Weights::random(Initial::new(&config, 6), &device);

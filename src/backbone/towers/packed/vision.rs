@@ -137,15 +137,32 @@ impl PackedVision {
         x
     }
 
-    /// As [`VisionTransformer::patches`], or as [`VisionTransformer::normed_patches`].
-    pub fn patches(&self, pixels: Tensor<4>, normed: bool) -> Tensor<3> {
+    /// As [`VisionTransformer::patches`].
+    pub fn patches(&self, pixels: Tensor<4>) -> Tensor<3> {
+        self.without_class(pixels, |blocks, x, sequences| forward(blocks, x, sequences, None))
+    }
+
+    /// As [`VisionTransformer::patch_values`].
+    pub fn patch_values(&self, pixels: Tensor<4>) -> Tensor<3> {
+        self.without_class(pixels, |blocks, x, sequences| {
+            let mut x = match blocks.split_last() {
+                Some((last, others)) => last.values(&forward(others, x, sequences, None)),
+                None => x,
+            };
+            self.0.post_norm.apply_to(&mut x);
+            x
+        })
+    }
+
+    fn without_class(
+        &self,
+        pixels: Tensor<4>,
+        pass: impl FnOnce(&[PackedBlock], Vec<f32>, &Sequences) -> Vec<f32>,
+    ) -> Tensor<3> {
         let (batch, device) = (pixels.dims()[0], pixels.device());
         let Parts { embedding, blocks, .. } = &*self.0;
         let (tokens, width) = (embedding.tokens(), embedding.class.len());
-        let mut x = forward(blocks, embedding.forward(pixels), &embedding.sequences(batch), None);
-        if normed {
-            self.0.post_norm.apply_to(&mut x);
-        }
+        let x = pass(blocks, embedding.forward(pixels), &embedding.sequences(batch));
         tensor(x, [batch, tokens, width], &device).narrow(1, 1, tokens - 1)
     }
 }
