@@ -5,7 +5,7 @@ use clip_adapter::{
     features::{Embeddings, PairFile},
     model::{Save, Saved},
     tasks::search::{Index, Rows},
-    tasks::taste::{Catalogue, FittedTaste, Lessons, Taste},
+    tasks::taste::{FittedTaste, Gallery, Lessons, Taste},
 };
 use faer::{Mat, Side};
 use rand::{RngExt, SeedableRng, seq::SliceRandom};
@@ -59,7 +59,7 @@ fn taught(file: &FeatureFile, words: Words, counts: [usize; 4]) -> [f64; 4] {
     let (train, test) = (file.split("train").unwrap(), file.split("test").unwrap());
     let rows = |set: &FeatureSet| Rows::floats(&set.embeddings().normalised());
     let (here, there) = (rows(train), rows(test));
-    let catalogue = Catalogue::new(train.embeddings(), file.classifier().backbone()).unwrap();
+    let gallery = Gallery::new(train.embeddings(), file.classifier().backbone()).unwrap();
     let classes = file.classifier().class_names().len();
     let mut sums = [0.0; 4];
     for class in 0..classes {
@@ -67,8 +67,8 @@ fn taught(file: &FeatureFile, words: Words, counts: [usize; 4]) -> [f64; 4] {
         let (mut liked, mut disliked) = (Vec::new(), Vec::new());
         for thumbs in 0..=counts[3] {
             let [up, down] = [&liked, &disliked].map(|rows: &Vec<usize>| train.embeddings().select(rows));
-            let taste = Taste::search().fit(&catalogue, &up, &down, Some(&asked)).unwrap();
-            let better = taste.query(&catalogue, &asked).unwrap();
+            let taste = Taste::search().fit(&gallery, &up, &down, Some(&asked)).unwrap();
+            let better = taste.query(&gallery, &asked).unwrap();
             if let Some(at) = counts.iter().position(|&count| count == thumbs) {
                 let found = there.search(&better, there.len()).unwrap();
                 let ranking = found[0].iter().map(|hit| test.labels()[hit.row] == class);
@@ -155,7 +155,7 @@ fn a_few_likes_and_dislikes_tell_a_taste() {
     let rows = tensors.tensor("all.features").unwrap();
     let halves = rows.data().chunks_exact(2).map(|b| half::f16::from_le_bytes([b[0], b[1]]).to_f32());
     let images = Embeddings::new(halves.collect(), rows.shape()[1]).unwrap();
-    let (catalogue, parts) = (Catalogue::new(&images, "ViT-B/32").unwrap(), components(&images));
+    let (gallery, parts) = (Gallery::new(&images, "ViT-B/32").unwrap(), components(&images));
     let mut areas = [0.0; 4];
     let mut random = ChaCha8Rng::seed_from_u64(1);
     let mut normal = || (0..12).map(|_| random.random::<f64>()).sum::<f64>() - 6.0;
@@ -173,7 +173,7 @@ fn a_few_likes_and_dislikes_tell_a_taste() {
         bottom.shuffle(&mut shuffler);
         for (at, count) in [1, 3, 10, 30].into_iter().enumerate() {
             let [liked, disliked] = [&top[..count], &bottom[..count]].map(|rows| images.select(rows));
-            let taste = Taste::default().fit(&catalogue, &liked, &disliked, None).unwrap();
+            let taste = Taste::default().fit(&gallery, &liked, &disliked, None).unwrap();
             let scored = |rows: &[usize]| taste.scores(&images.select(&rows[rows.len() - 200..])).unwrap();
             areas[at] += area(&scored(top), &scored(bottom)) / PERSONS as f64;
         }
@@ -185,24 +185,24 @@ fn a_few_likes_and_dislikes_tell_a_taste() {
     }
 }
 
-fn minerals() -> (FeatureFile, Catalogue) {
+fn minerals() -> (FeatureFile, Gallery) {
     let file = FeatureFile::synthetic(0).unwrap();
-    let catalogue = Catalogue::new(file.split("train").unwrap().embeddings(), "synthetic").unwrap();
-    (file, catalogue)
+    let gallery = Gallery::new(file.split("train").unwrap().embeddings(), "synthetic").unwrap();
+    (file, gallery)
 }
 
 #[test]
 fn without_thumbs_a_search_is_what_it_was() {
-    let (file, catalogue) = minerals();
+    let (file, gallery) = minerals();
     let images = file.split("train").unwrap().embeddings().normalised();
     let (rows, none) = (Rows::floats(&images), images.select(&[]));
     for class in 0..8 {
         let asked = query(&file, class, Words::Right);
-        let taste = Taste::search().fit(&catalogue, &none, &none, Some(&asked)).unwrap();
+        let taste = Taste::search().fit(&gallery, &none, &none, Some(&asked)).unwrap();
         let order = |query: &Embeddings| -> Vec<usize> {
             rows.search(query, 50).unwrap()[0].iter().map(|hit| hit.row).collect()
         };
-        assert_eq!(order(&taste.query(&catalogue, &asked).unwrap()), order(&asked));
+        assert_eq!(order(&taste.query(&gallery, &asked).unwrap()), order(&asked));
         assert!(matches!(taste.direction(), Err(Error::Data { what, .. }) if what == "thumbs"));
     }
 }
@@ -210,10 +210,10 @@ fn without_thumbs_a_search_is_what_it_was() {
 /// Which is a matter of rounding: the objective has one minimum.
 #[test]
 fn the_order_of_thumbs_has_no_effect() {
-    let (file, catalogue) = minerals();
+    let (file, gallery) = minerals();
     let images = file.split("train").unwrap().embeddings();
     let fit = |up: &[usize], down: &[usize]| {
-        let taste = Taste::default().fit(&catalogue, &images.select(up), &images.select(down), None).unwrap();
+        let taste = Taste::default().fit(&gallery, &images.select(up), &images.select(down), None).unwrap();
         taste.scores(images).unwrap()
     };
     let (one, other) = (fit(&[3, 50, 9], &[70, 20]), fit(&[9, 3, 50], &[20, 70]));
@@ -225,10 +225,10 @@ fn the_order_of_thumbs_has_no_effect() {
 
 #[test]
 fn a_taste_is_saved_and_belongs_to_its_backbone() {
-    let (file, catalogue) = minerals();
+    let (file, gallery) = minerals();
     let images = file.split("train").unwrap().embeddings();
     let taste = Taste { lambda: 2.0, query: 0.1 };
-    let taste = taste.fit(&catalogue, &images.select(&[1, 2]), &images.select(&[90]), None).unwrap();
+    let taste = taste.fit(&gallery, &images.select(&[1, 2]), &images.select(&[90]), None).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("taste");
     taste.save(&path).unwrap();
@@ -236,10 +236,10 @@ fn a_taste_is_saved_and_belongs_to_its_backbone() {
     assert_eq!((same.likes(), same.dislikes(), same.settings()), (2, 1, taste.settings()));
     assert_eq!(same.scores(images).unwrap(), taste.scores(images).unwrap());
     let asked = query(&file, 0, Words::Right);
-    assert_eq!(same.query(&catalogue, &asked).unwrap(), taste.query(&catalogue, &asked).unwrap());
+    assert_eq!(same.query(&gallery, &asked).unwrap(), taste.query(&gallery, &asked).unwrap());
     assert!(matches!(FittedTaste::open(&path, "another"), Err(Error::Fingerprint { what: "backbones", .. })));
     assert_eq!(Saved::open(&path).unwrap().kind(), "taste");
-    let elsewhere = Catalogue::new(images, "another").unwrap();
+    let elsewhere = Gallery::new(images, "another").unwrap();
     assert!(matches!(same.query(&elsewhere, &asked), Err(Error::Fingerprint { .. })));
 
     let bytes = std::fs::read(&path).unwrap();
