@@ -5,7 +5,7 @@
     python recommend_implicit.py clicks.csv --method bpr --scored 2000
 
 Prints HR@10 and NDCG@10 of the last choice of each scored user among all that the user has not seen, as the example
-`recommend` does, seconds and the most memory held.
+`recommend` does, seconds of the processor and the most memory held.
 """
 
 import argparse
@@ -85,12 +85,12 @@ def main():
     pairs = [(user, item) for user, history in enumerate(histories) for item in history]
     users, chosen = np.array(pairs).T
     choices = csr_matrix((np.ones(len(users), np.float32), (users, chosen)), (len(histories), items))
-    start, model = time.time(), model_of(arguments)
+    start, model = time.process_time(), model_of(arguments)
     model.fit(choices, show_progress=False)
-    fitted = time.time() - start
+    fitted = time.process_time() - start
     step = -(-len(histories) // arguments.scored)
     scored = [user for user in range(0, len(histories), step) if last[user] is not None]
-    start, hits, gain = time.time(), 0, 0.0
+    start, hits, gain = time.process_time(), 0, 0.0
     for user in scored:
         if arguments.method == "cosine":
             scores = np.asarray((choices[user] @ model.similarity).todense()).ravel()
@@ -103,7 +103,7 @@ def main():
         gain += 1 / np.log2(place + 2) if place < 10 else 0
     held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     print(f"{arguments.method}: {len(histories)} users, {items} items: fitted in {fitted:.1f} s, {len(scored)} lists in"
-          f" {time.time() - start:.1f} s, HR@10 {100 * hits / len(scored):.2f} NDCG@10 {100 * gain / len(scored):.2f},"
+          f" {time.process_time() - start:.1f} s, HR@10 {100 * hits / len(scored):.2f} NDCG@10 {100 * gain / len(scored):.2f},"
           f" {held:.1f} GB")
 
 

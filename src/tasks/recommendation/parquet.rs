@@ -173,3 +173,148 @@ fn printed<T, P: Display>(cells: Vec<Option<T>>, print: impl Fn(T) -> P) -> Vec<
 fn wide<T>(cells: Vec<Option<T>>, wide: impl Fn(T) -> f64) -> Vec<Option<f64>> {
     cells.into_iter().map(|cell| cell.map(&wide)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use parquet::data_type::{ByteArray, ByteArrayType, DoubleType, Int32Type, Int64Type};
+    use parquet::file::properties::WriterProperties;
+    use parquet::file::writer::SerializedFileWriter;
+    use parquet::schema::parser::parse_message_type;
+
+    use super::super::{Histories, LeftOut, Reading};
+    use super::*;
+
+    const SCHEMA: &str = "message clicks {
+        required int32 Item (INTEGER(32, false));
+        optional binary user (UTF8);
+        required int64 timestamp (TIMESTAMP(MICROS, true));
+        optional double rating;
+    }";
+
+    /// Two row groups of the same rows: of nobody, of items beyond the signed numbers, and of a rating or none.
+    fn written(path: &Path, schema: &str, users: [Option<&str>; 3], rating: Option<f64>, how: Compression) {
+        let schema = Arc::new(parse_message_type(schema).unwrap());
+        let properties = Arc::new(WriterProperties::builder().set_compression(how).build());
+        let mut writer = SerializedFileWriter::new(File::create(path).unwrap(), schema, properties).unwrap();
+        for time in [5, 1] {
+            let mut group = writer.next_row_group().unwrap();
+            let mut column = group.next_column().unwrap().unwrap();
+            column.typed::<Int32Type>().write_batch(&[7, -1, 8], None, None).unwrap();
+            column.close().unwrap();
+            let mut column = group.next_column().unwrap().unwrap();
+            let texts: Vec<ByteArray> = users.iter().flatten().map(|&user| user.into()).collect();
+            let defined = users.map(|user| i16::from(user.is_some()));
+            column.typed::<ByteArrayType>().write_batch(&texts, Some(&defined), None).unwrap();
+            column.close().unwrap();
+            let mut column = group.next_column().unwrap().unwrap();
+            column.typed::<Int64Type>().write_batch(&[time, time, time - 1], None, None).unwrap();
+            column.close().unwrap();
+            let mut column = group.next_column().unwrap().unwrap();
+            let (values, defined) =
+                (rating.map_or(vec![], |rating| vec![rating; 3]), [rating.is_some().into(); 3]);
+            column.typed::<DoubleType>().write_batch(&values, Some(&defined), None).unwrap();
+            column.close().unwrap();
+            group.close().unwrap();
+        }
+        writer.close().unwrap();
+    }
+
+    fn read(
+        schema: &str,
+        users: [Option<&str>; 3],
+        rating: Option<f64>,
+        how: Compression,
+    ) -> Result<(Histories, LeftOut)> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("clicks.Parquet");
+        written(&path, schema, users, rating, how);
+        Reading::default().read(&path)
+    }
+
+    #[test]
+    fn a_parquet_file_is_read_as_a_table_is() {
+        let users = [Some("a"), Some(" b"), Some("a")];
+        for how in [Compression::UNCOMPRESSED, Compression::SNAPPY] {
+            let (histories, left_out) = read(SCHEMA, users, Some(1.5), how).unwrap();
+            assert_eq!(
+                (histories.users(), histories.items()),
+                (&["a", "b"].map(str::to_owned)[..], &["7", "4294967295", "8"].map(str::to_owned)[..])
+            );
+            assert_eq!((histories.of(0), histories.of(1)), (&[2, 0][..], &[1][..]));
+            let expected =
+                LeftOut { rows: 6, repeated: 3, single: 1, ratings_unused: true, ..LeftOut::default() };
+            assert_eq!(left_out, expected);
+        }
+    }
+
+    #[test]
+    fn every_fault_names_its_row() {
+        let (plain, all) = (Compression::UNCOMPRESSED, [Some("a"); 3]);
+        let other = |from: &str, to: &str| SCHEMA.replace(from, to);
+        for (schema, users, rating, how, sentence) in [
+            (
+                SCHEMA.to_owned(),
+                [Some("a"), None, Some("b")],
+                Some(1.0),
+                plain,
+                "row 2: user: expected a name, found ``",
+            ),
+            (SCHEMA.to_owned(), all, None, plain, "row 1: rating: expected a finite number, found `null`"),
+            (
+                SCHEMA.to_owned(),
+                all,
+                Some(f64::NAN),
+                plain,
+                "row 1: rating: expected a finite number, found `NaN`",
+            ),
+            (
+                other("user", "name"),
+                all,
+                Some(1.0),
+                plain,
+                "heading: expected a column `user`, found `Item,name,timestamp,rating`",
+            ),
+            (other("timestamp (TIMESTAMP(MICROS, true))", "when"), all, Some(1.0), plain, ""),
+            (other("rating", "item2"), all, Some(1.0), plain, ""),
+            (
+                other("double rating", "double user2").replace("Item", "x").replace("timestamp", "item"),
+                all,
+                Some(1.0),
+                plain,
+                "column `item`: expected texts or integers, found INT64 as TIMESTAMP_MICROS",
+            ),
+        ] {
+            match (read(&schema, users, rating, how), sentence) {
+                (Ok(_), "") => {}
+                (Ok(_), sentence) => panic!("no error: {sentence}"),
+                (Err(error), sentence) => {
+                    assert!(!sentence.is_empty() && error.to_string().contains(sentence), "{error}")
+                }
+            }
+        }
+    }
+
+    /// Any byte of a file may be wrong: that is an error or another table, and no panic.
+    #[test]
+    fn a_broken_file_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("clicks.parquet");
+        written(&path, SCHEMA, [Some("a"), Some("b"), Some("a")], Some(1.0), Compression::SNAPPY);
+        let whole = std::fs::read(&path).unwrap();
+        let mut errors = 0;
+        for at in 0..whole.len() {
+            for value in [0, 0x7f, 0xff] {
+                let mut bytes = whole.clone();
+                bytes[at] = value;
+                std::fs::write(&path, bytes).unwrap();
+                errors += usize::from(Reading::default().read(&path).is_err());
+            }
+        }
+        assert!(errors > whole.len() / 4, "{errors} of {}", 3 * whole.len());
+        std::fs::write(&path, &whole[..whole.len() - 9]).unwrap();
+        let error = Reading::default().read(&path).unwrap_err();
+        assert!(error.to_string().contains("expected a whole Parquet file"), "{error}");
+    }
+}
