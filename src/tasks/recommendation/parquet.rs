@@ -305,14 +305,12 @@ mod tests {
         let whole = std::fs::read(&path).unwrap();
         let mut errors = 0;
         for at in 0..whole.len() {
-            for value in [0, 0x7f, 0xff] {
-                let mut bytes = whole.clone();
-                bytes[at] = value;
-                std::fs::write(&path, bytes).unwrap();
-                errors += usize::from(Reading::default().read(&path).is_err());
-            }
+            let mut bytes = whole.clone();
+            bytes[at] ^= 0xff;
+            std::fs::write(&path, bytes).unwrap();
+            errors += usize::from(Reading::default().read(&path).is_err());
         }
-        assert!(errors > whole.len() / 4, "{errors} of {}", 3 * whole.len());
+        assert!(errors > whole.len() / 4, "{errors} of {}", whole.len());
         std::fs::write(&path, &whole[..whole.len() - 9]).unwrap();
         let error = Reading::default().read(&path).unwrap_err();
         assert!(error.to_string().contains("expected a whole Parquet file"), "{error}");
