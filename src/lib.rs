@@ -67,7 +67,7 @@
 //! - `fusion`, `autotune`: faster on GPUs, and wrong in places upstream; off unless asked for.
 //! - `hub`: checkpoints by `org/name` from the Hugging Face hub.
 //! - `ann`: [`tasks::search`] by a graph, for more than a million images; pure Rust, some thirty crates more.
-//! - `parquet`: an index of images as a Parquet file; pure Rust, six crates more.
+//! - `parquet`: an index of images and a table of choices as Parquet files; pure Rust, seven crates more.
 //! - `server`: what the examples `serve` and `search` are built with; no part of the library.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]

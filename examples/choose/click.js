@@ -25,6 +25,7 @@ function show() {
       sides[side].querySelector("span").textContent = `${side + 1}: ${data.names[place]}`;
     });
   }
+  if (done && at > 0) element("keep").focus(); // what had the focus is gone
   element("keep").href = "data:text/csv;charset=utf-8," + encodeURIComponent(table());
 }
 

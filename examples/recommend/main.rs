@@ -31,8 +31,9 @@ use self::study::{Row, Study};
 /// in no choice but the last ones are ranked among each other too: what is uploaded today.
 #[derive(Parser)]
 struct Arguments {
-    /// A table with the columns user, item and, where there is one, timestamp and rating
-    #[arg(long, value_name = "CSV")]
+    /// A table with the columns user, item and, where there is one, timestamp and rating: CSV, or by the crate feature
+    /// `parquet` a file whose name ends so
+    #[arg(long, value_name = "CSV|PARQUET")]
     interactions: PathBuf,
     /// Pictures of the items: a feature file, or with --backbone a folder of images, whose names are the items; without,
     /// only who chose what is looked at

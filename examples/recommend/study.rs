@@ -17,7 +17,7 @@ use crate::{Arguments, items::Items};
 /// Every method's name on the command line.
 const METHODS: [&str; 7] = ["random", "popularity", "ease", "bpr", "vbpr", "history", "tower"];
 
-/// Items at most for EASE here: minutes of one core, and 3 GB.
+/// Items at most for EASE where nobody asked for it: minutes of one core, and 3 GB.
 const EASE_ITEMS: usize = 10_000;
 
 /// One line of the table.
@@ -98,7 +98,7 @@ impl<'a> Study<'a> {
             rows.push(self.row(&model, &model, seconds)?);
         }
         if wanted("ease") {
-            if histories.items().len() <= EASE_ITEMS {
+            if self.takes_ease() {
                 let (model, seconds) = timed(|| Ease { lambda: self.arguments.lambda }.fit(histories))?;
                 rows.push(self.row(&model, &model, seconds)?);
             } else {
@@ -137,6 +137,14 @@ impl<'a> Study<'a> {
         Ok((rows, left))
     }
 
+    /// Asked for by name, EASE itself says what it cannot.
+    fn takes_ease(&self) -> bool {
+        match &self.arguments.methods {
+            Some(methods) => methods.iter().any(|method| method == "ease"),
+            None => self.all.items().len() <= EASE_ITEMS,
+        }
+    }
+
     fn tower(&self, histories: &Histories) -> Result<FittedTower> {
         let Some(Items { catalogue, .. }) = self.items else {
             return Err(Error::setting("items", "pictures for a tower", "none"));
@@ -166,7 +174,7 @@ impl<'a> Study<'a> {
             let tower = self.tower(self.all)?;
             return Ok(Shown { found: tower.recommend(history, top)?, tower: Some(tower) });
         }
-        let scores = match wanted("ease") && self.all.items().len() <= EASE_ITEMS {
+        let scores = match self.takes_ease() {
             true => Ease { lambda: self.arguments.lambda }.fit(self.all)?.scores(user, history),
             false => Popularity::fit(self.all).scores(user, history),
         };

@@ -5,7 +5,7 @@ use clip_adapter::{
     features::Embeddings,
     input::ImageBytes,
     tasks::search::{Hit, Index, PhotoIndex},
-    tasks::taste::{Catalogue, Taste},
+    tasks::taste::{Gallery, Taste},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -37,7 +37,7 @@ pub struct Query {
 pub struct Library {
     pub clip: ClipBackbone,
     pub index: PhotoIndex,
-    catalogue: Option<Catalogue>,
+    gallery: Option<Gallery>,
 }
 
 impl Library {
@@ -46,8 +46,8 @@ impl Library {
         let rows: Vec<usize> = (0..index.len()).step_by(step).collect();
         let sample = rows_of(&index, &rows)?;
         // Without two pictures that differ there is nothing to learn, and only thumbs find out.
-        let catalogue = Catalogue::new(&sample, clip.identity()).ok();
-        Ok(Self { clip, index, catalogue })
+        let gallery = Gallery::new(&sample, clip.identity()).ok();
+        Ok(Self { clip, index, gallery })
     }
 
     /// The embedding of a picture that is searched with.
@@ -116,17 +116,17 @@ impl Library {
 
     /// The same with the thumbs; a taste alone where nothing else was asked for.
     fn taught(&self, query: &Query, asked: Option<&Embeddings>) -> Result<Embeddings> {
-        let Some(catalogue) = &self.catalogue else {
+        let Some(gallery) = &self.gallery else {
             return Err(Error::data("pictures to choose among", "two that differ", self.index.len()));
         };
         let [liked, disliked] = [&query.like, &query.dislike].map(|rows| rows_of(&self.index, rows));
         let (liked, disliked) = (liked?, disliked?);
         match asked {
             Some(asked) => {
-                let taste = Taste::search().fit(catalogue, &liked, &disliked, Some(asked))?;
-                taste.query(catalogue, asked)
+                let taste = Taste::search().fit(gallery, &liked, &disliked, Some(asked))?;
+                taste.query(gallery, asked)
             }
-            None => Taste::default().fit(catalogue, &liked, &disliked, None)?.direction(),
+            None => Taste::default().fit(gallery, &liked, &disliked, None)?.direction(),
         }
     }
 

@@ -8,8 +8,8 @@ use clip_adapter::{
     methods::Ratio,
     model::{Classifier, Save},
     tasks::generation::{
-        Chooser, FittedPrior, Head, LinearHead, MlpPrior, Pair, Preference, PreferenceHead, Prior, climb,
-        dpp, mmr, pixel_slopes, slopes,
+        Chooser, FittedMlpPrior, FittedPrior, Head, LinearHead, MlpPrior, Pair, Preference, PreferenceHead,
+        Prior, climb, dpp, mmr, pixel_slopes, slopes,
     },
     tasks::recommendation::Catalogue,
 };
@@ -124,7 +124,7 @@ fn pairs_teach_a_taste() {
     let path = folder.join("data/aesthetic/laion_v1.safetensors");
     let scores = LinearHead::read(path, "v1.vit_b_32").unwrap().scores(catalogue.features()).unwrap();
     let mut accuracy = [0.0; COUNTS.len()];
-    const SEEDS: u64 = 12;
+    const SEEDS: u64 = 48;
     for seed in 1..=SEEDS {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let mut order: Vec<usize> = (0..catalogue.len()).collect();
@@ -154,8 +154,7 @@ fn pairs_teach_a_taste() {
         }
     }
     println!("accuracy on pairs at 10, 30, 100, 300 and 1,000 pairs: {accuracy:.1?}");
-    // 66 and 80 were aimed at: 66.5 and 79.5 are reached. At 100 pairs one draw differs from the next by two points.
-    assert!(accuracy[2] >= 65.0 && accuracy[4] >= 79.0, "{accuracy:?}");
+    assert!(accuracy[2] >= 66.0 && accuracy[4] >= 80.0, "{accuracy:?}");
 }
 
 fn pictures() -> (FeatureSet, String) {
@@ -190,7 +189,7 @@ fn ties_pull_together_and_a_start_is_where_nothing_was_asked() {
         let error = Preference::default().fit(images, &[pair], None, &backbone).unwrap_err();
         assert!(matches!(&error, Error::Data { what, .. } if what == "pair"), "{error}");
     }
-    let error = Preference { lambda: Some(0.0) }.fit(images, &[], None, &backbone).unwrap_err();
+    let error = Preference { lambda: 0.0 }.fit(images, &[], None, &backbone).unwrap_err();
     assert!(matches!(error, Error::Setting { .. }));
 }
 
@@ -240,6 +239,24 @@ fn saved_heads_and_priors_give_the_same_bits() {
         assert_eq!(same.predict(&texts).unwrap(), prior.predict(&texts).unwrap());
         assert_eq!(same.length(), prior.length());
     }
+    let (settings, device) = (MlpPrior { hidden: 7, epochs: 2, ..MlpPrior::default() }, Device::flex());
+    let prior = settings.fit(&texts, images, &backbone, &mut Run::new(&device)).unwrap();
+    assert!(matches!(FittedMlpPrior::open(&path, &backbone, &device), Err(Error::Malformed { .. })));
+    prior.save(&path).unwrap();
+    let same = FittedMlpPrior::open(&path, &backbone, &device).unwrap();
+    assert_eq!(same.predict(&texts).unwrap(), prior.predict(&texts).unwrap());
+    assert_eq!((same.length(), same.backbone()), (prior.length(), &*backbone));
+    let other = FittedMlpPrior::open(&path, "another", &device);
+    assert!(matches!(other, Err(Error::Fingerprint { .. })));
+    let bytes = std::fs::read(&path).unwrap();
+    let narrow = String::from_utf8_lossy(&bytes).contains("\\\"hidden\\\":7");
+    assert!(narrow, "the file has its settings");
+    let wide = bytes.windows(10).position(|bytes| bytes == b"hidden\\\":7").unwrap();
+    let mut bytes = bytes;
+    bytes[wide + 9] = b'8';
+    std::fs::write(&path, bytes).unwrap();
+    let error = FittedMlpPrior::open(&path, &backbone, &device).unwrap_err();
+    assert!(matches!(&error, Error::Malformed { .. }), "{error}");
 }
 
 /// Class texts to the mean of two images, 800 classes of ImageNet to learn from and 200 others: cosine to the true mean,
@@ -267,7 +284,7 @@ fn a_prior_comes_near_the_images_of_classes_it_never_saw() {
         let (t, m) = (texts.select(learned), images.select(learned));
         let (asked, truth) = (texts.select(unseen), images.select(unseen));
         let mut run = Run::new(&Device::flex());
-        let mlp = MlpPrior { seed, ..MlpPrior::default() }.fit(&t, &m, &mut run).unwrap();
+        let mlp = MlpPrior { seed, ..MlpPrior::default() }.fit(&t, &m, "ViT-B/32", &mut run).unwrap();
         let predicted = [
             asked.clone(),
             Prior::shift(&t, &m, "ViT-B/32").unwrap().predict(&asked).unwrap(),

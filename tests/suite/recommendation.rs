@@ -303,9 +303,21 @@ fn what_recommend_cannot_do_is_one_sentence() {
     let (items, clicks) = files(folder.path());
     std::fs::write(folder.path().join("bad.csv"), "user,item,timestamp\na,1,noon\n").unwrap();
     std::fs::create_dir(folder.path().join("pictures")).unwrap();
+    std::fs::write(folder.path().join("clicks.parquet"), "user,item\na,1\n").unwrap();
+    let many: String = (0..20_001).map(|item| format!("u{},{item}\n", item % 5)).collect();
+    std::fs::write(folder.path().join("many.csv"), format!("user,item\n{many}")).unwrap();
+    let parquet = match cfg!(feature = "parquet") {
+        true => "clicks.parquet: table: expected a whole Parquet file",
+        false => "expected CSV, found Parquet, which needs the crate feature `parquet`",
+    };
     for (arguments, sentence) in [
         (vec!["--interactions", "absent.csv"], "cannot read absent.csv"),
         (vec!["--interactions", "bad.csv"], "line 2: timestamp: expected a finite number, found `noon`"),
+        (vec!["--interactions", "clicks.parquet"], parquet),
+        (
+            vec!["--interactions", "many.csv", "--methods", "ease"],
+            "items of EASE: expected at most 20000, found 20001, whose matrix takes 4 GB",
+        ),
         (vec!["--interactions", &clicks, "--items", &clicks], "expected a whole safetensors file"),
         (vec!["--interactions", &clicks, "--items", "pictures"], "setting `backbone`: expected a CLIP"),
         (

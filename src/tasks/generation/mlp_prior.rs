@@ -1,3 +1,5 @@
+use std::path::Path;
+
 use burn::{
     module::{Module, Param},
     optim::GradientsParams,
@@ -6,13 +8,14 @@ use burn::{
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::prior::{check_pairs, mean, mean_length};
 use crate::adapter::cross_entropy;
 use crate::error::{Error, Result, not_negative, positive};
 use crate::features::{Embeddings, contrastive_logits, normalise};
-use crate::model::Settings;
+use crate::fingerprint::Fingerprint;
+use crate::model::{Model, Saved, Section, Settings};
 use crate::train::{Examples, NoMonitor, Optimiser, Run, Schedule, Session, Trainer};
 
 /// The prior as a small network, which ranks better than [`Prior`](super::Prior) and comes less near.
@@ -40,7 +43,8 @@ use crate::train::{Examples, NoMonitor, Optimiser, Run, Schedule, Session, Train
 /// let (photos, texts) = (file.split("train")?, file.classifier().weights());
 /// let paired = texts.select(photos.labels());
 /// let mut run = Run::new(&Device::flex());
-/// let prior = MlpPrior { epochs: 3, ..MlpPrior::default() }.fit(&paired, photos.embeddings(), &mut run)?;
+/// let prior = MlpPrior { epochs: 3, ..MlpPrior::default() };
+/// let prior = prior.fit(&paired, photos.embeddings(), "synthetic", &mut run)?;
 /// assert_eq!(prior.predict(texts)?.rows(), texts.rows());
 /// # Ok::<(), clip_adapter::Error>(())
 /// ```
@@ -111,21 +115,27 @@ impl MlpPrior {
     /// # Errors
     /// [`Error::Setting`] for a setting out of range; [`Error::Dim`] or [`Error::Data`] if there is not one image of the same
     /// width a text; and whatever training fails with.
-    pub fn fit(&self, texts: &Embeddings, images: &Embeddings, run: &mut Run<'_>) -> Result<FittedMlpPrior> {
+    pub fn fit(
+        &self,
+        texts: &Embeddings,
+        images: &Embeddings,
+        backbone: &str,
+        run: &mut Run<'_>,
+    ) -> Result<FittedMlpPrior> {
         self.validate()?;
         check_pairs(texts, images)?;
         let device = run.device().clone();
-        let length = mean_length(images);
+        let found = Found { length: mean_length(images), pairs: texts.rows() };
         let (texts, images) = (texts.normalised(), images.normalised());
         let apart = mean(&images).into_iter().zip(mean(&texts));
         let shift: Vec<f32> = apart.map(|(image, text)| (image - text) as f32).collect();
         let identity = json!([Self::NAME, self, shift, texts.rows()]).to_string();
-        let shift = Tensor::from_data(TensorData::new(shift, [1, texts.dim()]), &device);
+        let along = row(&shift, &device);
         let pairs = Examples { images: texts.tensor(&device), targets: images.tensor(&device) };
         let batches = pairs.shuffled(self.batch_size, self.seed);
         let gradients = |net: &Net, [batch]: [Examples; 1]| {
             let count = batch.len();
-            let p = net.forward(batch.images, shift.clone());
+            let p = net.forward(batch.images, along.clone());
             let cosine = (p.clone() * batch.targets.clone()).sum_dim(1).mean();
             let logits = contrastive_logits(p, batch.targets, 1.0 / self.tau);
             let contrast = cross_entropy(logits, Tensor::eye(count, &device));
@@ -141,8 +151,13 @@ impl MlpPrior {
         let net = Net::new(texts.dim(), self.hidden, self.seed, &device.clone().autodiff());
         let net = trainer.train(net, &batches, gradients, &mut NoMonitor, "all pairs", &mut session)?;
         session.close()?;
-        Ok(FittedMlpPrior { net: net.valid(), shift, length, device })
+        let (settings, backbone) = (self.clone(), backbone.to_owned());
+        Ok(FittedMlpPrior { settings, net: net.valid(), shift, found, backbone, device })
     }
+}
+
+fn row(values: &[f32], device: &Device) -> Tensor<2> {
+    Tensor::from_data(TensorData::new(values.to_vec(), [1, values.len()]), device)
 }
 
 #[derive(Module, Debug)]
@@ -175,19 +190,32 @@ impl Net {
     }
 }
 
-/// What [`MlpPrior::fit`] learned. It is fitted in seconds and has no file.
+/// What [`MlpPrior::fit`] learned.
 #[derive(Debug, Clone)]
 pub struct FittedMlpPrior {
+    settings: MlpPrior,
     net: Net,
-    shift: Tensor<2>, // [1, dim]
-    length: f64,
+    shift: Vec<f32>, // m - n, [dim]
+    found: Found,
+    backbone: String,
     device: Device,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+struct Found {
+    length: f64,
+    pairs: usize,
 }
 
 impl FittedMlpPrior {
     /// The mean length of the images that it was fitted on.
     pub fn length(&self) -> f64 {
-        self.length
+        self.found.length
+    }
+
+    /// Names the weights and preprocessing that made the embeddings.
+    pub fn backbone(&self) -> &str {
+        &self.backbone
     }
 
     /// Embeddings of images of these texts, of unit length: `[texts, dim]` of any length to `[texts, dim]`.
@@ -195,14 +223,66 @@ impl FittedMlpPrior {
     /// # Errors
     /// [`Error::Dim`] if they have another width; [`Error::Execution`] if the device fails.
     pub fn predict(&self, texts: &Embeddings) -> Result<Embeddings> {
-        let dim = self.shift.dims()[1];
+        let dim = self.shift.len();
         if texts.dim() != dim {
             let what = "text embeddings of a prior".to_owned();
             return Err(Error::Dim { what, expected: dim, found: texts.dim() });
         }
-        let images = self.net.forward(texts.normalised().tensor(&self.device), self.shift.clone());
+        let texts = texts.normalised().tensor(&self.device);
+        let images = self.net.forward(texts, row(&self.shift, &self.device));
         let values = images.try_into_vec_as::<f32>();
         Embeddings::new(values.map_err(|error| Error::execution("predicting images", error))?, dim)
+    }
+
+    /// Opens what [`Save::save`](crate::model::Save::save) wrote, for embeddings of this backbone.
+    ///
+    /// # Errors
+    /// [`Error::Read`] if it cannot be read, [`Error::Malformed`] if it is not the whole file of such a prior, and
+    /// [`Error::Fingerprint`] if it is of another backbone.
+    pub fn open(path: impl AsRef<Path>, backbone: &str, device: &Device) -> Result<Self> {
+        let saved = Saved::open(path)?;
+        if saved.kind() != MlpPrior::NAME {
+            let (expected, found) = (format!("`{}`", MlpPrior::NAME), format!("`{}`", saved.kind()));
+            return Err(saved.malformed("metadata `method`", expected, found));
+        }
+        saved.load_by(&Fingerprint::of_backbone(backbone), |saved| {
+            let settings: MlpPrior = saved.json("settings")?;
+            settings.validate().map_err(|error| saved.locate("settings", error))?;
+            let found: Found = saved.json("found")?;
+            if !found.length.is_finite() || found.length <= 0.0 {
+                return Err(saved.malformed("metadata `found`: length", "above 0", found.length));
+            }
+            let shift = saved.tensor("shift", [None], device)?.try_into_vec_as::<f32>();
+            let shift = shift.map_err(|error| Error::execution("reading a prior", error))?;
+            saved.require_shape("down", &[shift.len(), settings.hidden])?;
+            let net = saved.module(Net::new(shift.len(), settings.hidden, settings.seed, device))?;
+            Ok(Self { settings, net, shift, found, backbone: backbone.to_owned(), device: device.clone() })
+        })
+    }
+}
+
+impl Model for FittedMlpPrior {
+    fn kind(&self) -> &'static str {
+        MlpPrior::NAME
+    }
+
+    fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of_backbone(&self.backbone)
+    }
+
+    fn device(&self) -> &Device {
+        &self.device
+    }
+
+    fn chosen(&self) -> Value {
+        json!({ "length": self.found.length, "pairs": self.found.pairs })
+    }
+
+    fn write(&self, into: &mut Section<'_, '_>) -> Result<()> {
+        into.settings(&self.settings, &self.found);
+        into.floats("shift", &[self.shift.len()], &self.shift);
+        into.module(&self.net);
+        Ok(())
     }
 }
 

@@ -14,9 +14,6 @@ use crate::fingerprint::Fingerprint;
 use crate::model::{Model, Saved, Section, Settings};
 use crate::numerics::{LogisticRidge, cholesky, dot};
 
-/// From so many pairs on, the weaker pull is better.
-const MANY: usize = 300;
-
 /// Random pairs of which the one that teaches most is asked.
 const ASKED: usize = 200;
 
@@ -29,7 +26,7 @@ const ASKED: usize = 200;
 ///
 /// | Name | Default | Range | Meaning |
 /// | --- | --- | --- | --- |
-/// | `lambda` | null | above 0 | the pull to `w0`; where there is none, 0.3, and 0.1 from 300 pairs on |
+/// | `lambda` | 0.3 | above 0 | the pull to `w0` |
 ///
 /// # Examples
 /// ```
@@ -49,11 +46,17 @@ const ASKED: usize = 200;
 /// assert!(next.is_some_and(|(one, other)| one != other));
 /// # Ok::<(), clip_adapter::Error>(())
 /// ```
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Preference {
     /// The pull to what is known without pairs.
-    pub lambda: Option<f64>,
+    pub lambda: f64,
+}
+
+impl Default for Preference {
+    fn default() -> Self {
+        Self { lambda: 0.3 }
+    }
 }
 
 impl Settings for Preference {
@@ -66,11 +69,7 @@ impl Preference {
     /// # Errors
     /// [`Error::Setting`] for the first one outside.
     pub fn validate(&self) -> Result<()> {
-        self.lambda.map_or(Ok(()), |lambda| positive("lambda", lambda))
-    }
-
-    fn pull(&self, pairs: usize) -> f64 {
-        self.lambda.unwrap_or(if pairs < MANY { 0.3 } else { 0.1 })
+        positive("lambda", self.lambda)
     }
 
     /// Learns from pairs of candidates, whose features `[candidates, dim]` may be of any length. `start` and what to
@@ -97,7 +96,7 @@ impl Preference {
             }
             Some((head, scale)) => head.weights().iter().map(|&w| scale * f64::from(w)).collect(),
         };
-        let mut ridge = LogisticRidge { lambda: self.pull(pairs.len()), ..LogisticRidge::default() };
+        let mut ridge = LogisticRidge { lambda: self.lambda, ..LogisticRidge::default() };
         for pair in pairs {
             let apart = apart(&rows, *pair)?;
             let known = dot(&apart, &start);
@@ -151,7 +150,7 @@ impl Preference {
             asked.push((pair.winner.min(pair.loser), pair.winner.max(pair.loser)));
         }
         let mut curvature = weighted.transpose() * &weighted;
-        (0..dim).for_each(|at| curvature[(at, at)] += self.pull(pairs.len()));
+        (0..dim).for_each(|at| curvature[(at, at)] += self.lambda);
         let curvature = cholesky(&curvature, "looking for the next pair")?;
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let draws = (0..if rows.len() > 1 { ASKED } else { 0 }).map(|_| {

@@ -6,7 +6,7 @@ use crate::error::{Error, Result, positive};
 use crate::model::Settings;
 use crate::numerics::cholesky;
 
-/// Items for which the square matrix of all pairs fits into memory: 3.2 GB twice at so many.
+/// Items for which the square matrices of all pairs fit into memory: some 11 GB at so many.
 const MAX_ITEMS: usize = 20_000;
 
 /// EASE (Steck, 2019, <https://arxiv.org/abs/1905.03375>): which items are chosen by the same users, in closed form.
@@ -57,7 +57,9 @@ impl Ease {
         positive("lambda", self.lambda)?;
         let items = histories.items().len();
         if items > MAX_ITEMS {
-            return Err(Error::unsupported("items of EASE", format!("at most {MAX_ITEMS}"), items));
+            let gigabytes = (items * items * size_of::<f64>()).div_ceil(1_000_000_000);
+            let found = format!("{items}, whose matrix takes {gigabytes} GB");
+            return Err(Error::unsupported("items of EASE", format!("at most {MAX_ITEMS}"), found));
         }
         let mut gram = Mat::<f64>::zeros(items, items);
         for history in histories.iter() {
@@ -111,5 +113,15 @@ mod tests {
         let expected = [0.0, 1.0 / 3.0, 0.5, 0.0];
         approx::assert_abs_diff_eq!(&model.weights[..], &expected[..], epsilon = 1e-6);
         assert!(matches!(Ease { lambda: 0.0 }.fit(&histories), Err(Error::Setting { .. })));
+    }
+
+    #[test]
+    fn a_matrix_that_fits_no_memory_is_not_begun() {
+        let items = (0..100_000).map(|item| item.to_string());
+        let histories = Histories::new(["a"], items, vec![vec![0, 1]]).unwrap();
+        let error = Ease::default().fit(&histories).unwrap_err();
+        assert!(matches!(&error, Error::Unsupported { .. }));
+        let sentence = "items of EASE: expected at most 20000, found 100000, whose matrix takes 80 GB";
+        assert!(error.to_string().starts_with(sentence), "{error}");
     }
 }

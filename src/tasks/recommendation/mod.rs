@@ -25,6 +25,8 @@ mod file;
 mod fitted_bpr;
 mod fitted_tower;
 mod histories;
+#[cfg(feature = "parquet")]
+mod parquet;
 mod plain;
 mod table;
 mod tower;

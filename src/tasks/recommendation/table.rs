@@ -10,6 +10,9 @@ use crate::error::{Error, Result};
 
 /// How a table of choices is read: `user,item,timestamp` with a heading, and a column `rating` where there is one.
 ///
+/// A file whose name ends in `.parquet` is read as such, by the crate feature `parquet`: the same columns, of which names
+/// are strings or integers, and times and ratings any numbers; not compressed, or by Snappy. Every other file is CSV.
+///
 /// Of a user's equal times the later row is the later choice, and without the column `timestamp` rows are in the order of
 /// time. Of a user's rows with the same item the last one counts. What is left out is counted in [`LeftOut`], and nothing
 /// else is: a row that cannot be read is an error.
@@ -72,30 +75,20 @@ impl Reading {
     /// Reads a table.
     ///
     /// # Errors
-    /// [`Error::Read`] if it cannot be read; [`Error::Malformed`] naming the line if it lacks a column, or a row has too
-    /// few or many, an empty name, or a time or rating that is no number; [`Error::Data`] if the catalogue has an item
-    /// twice, or no choice is left.
+    /// [`Error::Read`] if it cannot be read; [`Error::Malformed`] naming the line, or the row of a Parquet file, if it lacks
+    /// a column, or a row has too few or many, an empty name, or a time or rating that is no number; [`Error::Unsupported`]
+    /// for a Parquet file without the feature, or one that is compressed otherwise; [`Error::Data`] if the catalogue has an
+    /// item twice, or no choice is left.
     pub fn read(&self, path: impl AsRef<Path>) -> Result<(Histories, LeftOut)> {
         let path = path.as_ref();
         let file = File::open(path).map_err(|source| Error::read(path, source))?;
-        let mut reader = ReaderBuilder::new().trim(Trim::All).from_reader(file);
-        let failed = |error: csv::Error| {
-            Error::malformed(path, "table", "rows of as many columns as the heading", &error).because(error)
-        };
-        let columns = Columns::of(path, reader.headers().map_err(failed)?, self.least_rating.is_some())?;
+        let is_parquet = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("parquet"));
+        let read = if is_parquet { read_parquet } else { read_csv };
         let mut rows = Rows::new(self.catalogue.as_deref());
-        rows.left_out.ratings_unused = columns.rating.is_some() && self.least_rating.is_none();
+        let (rated, least) = (self.least_rating.is_some(), self.least_rating);
+        let columns = read(path, file, rated, &mut |row| rows.add(row, least))?;
+        rows.left_out.ratings_unused = columns.rating.is_some() && !rated;
         rows.left_out.untimed = columns.time.is_none();
-        let mut record = StringRecord::new();
-        while reader.read_record(&mut record).map_err(failed)? {
-            let line = record.position().map_or(0, csv::Position::line);
-            let row = columns.row(&record).map_err(|(column, found)| {
-                let expected = if column < 2 { "a name" } else { "a finite number" };
-                let column = record_name(&columns, column);
-                Error::malformed(path, format!("line {line}: {column}"), expected, format!("`{found}`"))
-            })?;
-            rows.add(row, self.least_rating);
-        }
         rows.histories().map_err(|error| match error {
             Error::Data { what, expected, found } => Error::malformed(path, what, expected, found),
             other => other,
@@ -103,38 +96,72 @@ impl Reading {
     }
 }
 
-/// Where the columns are.
-struct Columns {
-    user: usize,
-    item: usize,
-    time: Option<usize>,
-    rating: Option<usize>,
+#[cfg(feature = "parquet")]
+use super::parquet::read as read_parquet;
+
+#[cfg(not(feature = "parquet"))]
+fn read_parquet(path: &Path, _: File, _: bool, _: &mut dyn FnMut(Row<'_>)) -> Result<Columns> {
+    let what = format!("table of choices {}", path.display());
+    Err(Error::unsupported(what, "CSV", "Parquet, which needs the crate feature `parquet`"))
 }
 
-fn record_name(columns: &Columns, column: usize) -> &'static str {
-    match column {
-        0 => "user",
-        1 => "item",
-        2 if columns.time.is_some() => "timestamp",
-        _ => "rating",
+fn read_csv(path: &Path, file: File, rated: bool, each: &mut dyn FnMut(Row<'_>)) -> Result<Columns> {
+    let mut reader = ReaderBuilder::new().trim(Trim::All).from_reader(file);
+    let failed = |error: csv::Error| {
+        Error::malformed(path, "table", "rows of as many columns as the heading", &error).because(error)
+    };
+    let names: Vec<String> = reader.headers().map_err(failed)?.iter().map(str::to_owned).collect();
+    let columns = Columns::of(path, &names, rated)?;
+    let mut record = StringRecord::new();
+    while reader.read_record(&mut record).map_err(failed)? {
+        let line = record.position().map_or(0, csv::Position::line);
+        let field = |at: usize| record.get(at).unwrap_or_default();
+        let number = |at: usize| field(at).parse::<f64>().map_err(|_| field(at).to_owned());
+        let row = columns.row(&mut |at| field(at), &mut |at| number(at));
+        each(row.map_err(|fault| fault.error(path, format!("line {line}")))?);
     }
+    Ok(columns)
 }
 
-struct Row<'r> {
+/// Where the columns are.
+#[derive(Debug)]
+pub(super) struct Columns {
+    pub user: usize,
+    pub item: usize,
+    pub time: Option<usize>,
+    pub rating: Option<usize>,
+}
+
+/// A choice as it stands in a table.
+pub(super) struct Row<'r> {
     user: &'r str,
     item: &'r str,
     time: f64,
     rating: f64,
 }
 
+/// A cell that is not what its column holds.
+pub(super) struct Fault {
+    column: &'static str,
+    expected: &'static str,
+    found: String,
+}
+
+impl Fault {
+    pub fn error(self, path: &Path, place: String) -> Error {
+        let Self { column, expected, found } = self;
+        Error::malformed(path, format!("{place}: {column}"), expected, format!("`{found}`"))
+    }
+}
+
 impl Columns {
-    fn of(path: &Path, heading: &StringRecord, rated: bool) -> Result<Self> {
+    pub fn of(path: &Path, heading: &[String], rated: bool) -> Result<Self> {
         // Some programs begin a table with the mark of their byte order.
         let name = |column: &str| column.trim_start_matches('\u{feff}').to_lowercase();
         let place = |wanted: &str| heading.iter().position(|column| name(column) == wanted);
         let lacking = |wanted: &str| {
-            let found = heading.iter().collect::<Vec<_>>().join(",");
-            Error::malformed(path, "heading", format!("a column `{wanted}`"), format!("`{found}`"))
+            let found = format!("`{}`", heading.join(","));
+            Error::malformed(path, "heading", format!("a column `{wanted}`"), found)
         };
         let rating = place("rating");
         if rated && rating.is_none() {
@@ -148,25 +175,27 @@ impl Columns {
         })
     }
 
-    /// A row, or the column at fault and what stands there.
-    fn row<'r>(&self, record: &'r StringRecord) -> std::result::Result<Row<'r>, (usize, String)> {
-        let field = |at: usize| record.get(at).unwrap_or_default();
-        let text = |number: usize, at: usize| match field(at) {
-            "" => Err((number, String::new())),
-            text => Ok(text),
+    /// A row of what stands in a column: a text, empty where there is none, and a number, or what stands there instead.
+    pub fn row<'r>(
+        &self,
+        text: &mut dyn FnMut(usize) -> &'r str,
+        number: &mut dyn FnMut(usize) -> std::result::Result<f64, String>,
+    ) -> std::result::Result<Row<'r>, Fault> {
+        let mut name = |column, at| match text(at) {
+            "" => Err(Fault { column, expected: "a name", found: String::new() }),
+            name => Ok(name),
         };
-        let value = |number: usize, at: Option<usize>| match at.map(field) {
+        let mut value = |column, at: Option<usize>| match at.map(&mut *number) {
             None => Ok(0.0),
-            Some(text) => match text.parse::<f64>() {
-                Ok(value) if value.is_finite() => Ok(value),
-                _ => Err((number, text.to_owned())),
-            },
+            Some(Ok(value)) if value.is_finite() => Ok(value),
+            Some(Ok(value)) => Err(Fault { column, expected: "a finite number", found: value.to_string() }),
+            Some(Err(found)) => Err(Fault { column, expected: "a finite number", found }),
         };
         Ok(Row {
-            user: text(0, self.user)?,
-            item: text(1, self.item)?,
-            time: value(2, self.time)?,
-            rating: value(3, self.rating)?,
+            user: name("user", self.user)?,
+            item: name("item", self.item)?,
+            time: value("timestamp", self.time)?,
+            rating: value("rating", self.rating)?,
         })
     }
 }

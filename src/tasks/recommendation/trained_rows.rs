@@ -55,12 +55,14 @@ impl TrainedRows {
         let (first, second) = (1.0 - FIRST.powi(self.steps), 1.0 - SECOND.powi(self.steps));
         for row in self.touched.drain(..) {
             self.is_touched[row] = false;
-            for at in row * self.width..(row + 1) * self.width {
-                let gradient = std::mem::take(&mut self.gradients[at]);
-                self.first[at] = FIRST * self.first[at] + (1.0 - FIRST) * gradient;
-                self.second[at] = SECOND * self.second[at] + (1.0 - SECOND) * gradient * gradient;
-                let root = (self.second[at] / second).sqrt() + EPSILON;
-                self.values[at] -= rate * self.first[at] / first / root;
+            let at = row * self.width..(row + 1) * self.width;
+            let moments = self.first[at.clone()].iter_mut().zip(&mut self.second[at.clone()]);
+            let numbers = self.values[at.clone()].iter_mut().zip(&mut self.gradients[at]);
+            for ((value, gradient), (m, v)) in numbers.zip(moments) {
+                let slope = std::mem::take(gradient);
+                *m = FIRST * *m + (1.0 - FIRST) * slope;
+                *v = SECOND * *v + (1.0 - SECOND) * slope * slope;
+                *value -= rate * *m / first / ((*v / second).sqrt() + EPSILON);
             }
         }
     }

@@ -4,7 +4,7 @@ use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Catalogue, Taste};
+use super::{Gallery, Taste};
 use crate::error::{Error, Result};
 use crate::features::Embeddings;
 use crate::fingerprint::{Fingerprint, require_backbone};
@@ -15,18 +15,18 @@ use crate::model::{Model, Saved, Section, Settings};
 /// # Examples
 /// Thumbs that improve a search, in whatever searches by inner products:
 /// ```
-/// use clip_adapter::{FeatureFile, model::Save, tasks::taste::{Catalogue, FittedTaste, Taste}};
+/// use clip_adapter::{FeatureFile, model::Save, tasks::taste::{Gallery, FittedTaste, Taste}};
 /// use clip_adapter::tasks::search::{Index, Rows};
 ///
 /// let file = FeatureFile::synthetic(0)?;
 /// let photos = file.split("train")?.embeddings();
-/// let (index, catalogue) = (Rows::floats(photos), Catalogue::new(photos, "synthetic")?);
+/// let (index, gallery) = (Rows::floats(photos), Gallery::new(photos, "synthetic")?);
 /// let query = file.classifier().weights().select(&[0]);
 /// let first = index.search(&query, 1)?[0][0].row;
 ///
 /// let (up, down) = (photos.select(&[17]), photos.select(&[first]));
-/// let taste = Taste::search().fit(&catalogue, &up, &down, Some(&query))?;
-/// let taught = index.search(&taste.query(&catalogue, &query)?, index.len())?;
+/// let taste = Taste::search().fit(&gallery, &up, &down, Some(&query))?;
+/// let taught = index.search(&taste.query(&gallery, &query)?, index.len())?;
 /// let place = |row: usize| taught[0].iter().position(|hit| hit.row == row).unwrap();
 /// assert!(place(17) < place(first));
 ///
@@ -41,7 +41,7 @@ pub struct FittedTaste {
     settings: Taste,
     weights: Vec<f32>, // of x, [dim]
     found: Found,
-    mean: Vec<f32>, // of the catalogue, [dim]
+    mean: Vec<f32>, // of the gallery, [dim]
     backbone: String,
     device: Device,
 }
@@ -55,17 +55,54 @@ struct Found {
 }
 
 impl FittedTaste {
-    pub(super) fn new(settings: Taste, catalogue: &Catalogue, weights: &[f64], thumbs: [usize; 2]) -> Self {
+    pub(super) fn new(settings: Taste, gallery: &Gallery, weights: &[f64], thumbs: [usize; 2]) -> Self {
         let narrow = |values: &[f64]| values.iter().map(|&value| value as f32).collect();
         let [likes, dislikes] = thumbs;
         Self {
             settings,
             weights: narrow(weights),
-            found: Found { likes, dislikes, spread: catalogue.spread() },
-            mean: narrow(catalogue.mean()),
-            backbone: catalogue.backbone().to_owned(),
+            found: Found { likes, dislikes, spread: gallery.spread() },
+            mean: narrow(gallery.mean()),
+            backbone: gallery.backbone().to_owned(),
             device: Device::default(),
         }
+    }
+
+    /// What several persons like in common: the mean of their tastes, for
+    /// [`fit_around`](Taste::fit_around) and for someone of whom nothing is known.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if there is none, [`Error::Fingerprint`] if they are of several backbones, and [`Error::Dim`] if they
+    /// have several widths.
+    pub fn mean<'t>(tastes: impl IntoIterator<Item = &'t Self>) -> Result<Self> {
+        let mut tastes = tastes.into_iter();
+        let Some(first) = tastes.next() else {
+            return Err(Error::data("tastes", "at least one", "none"));
+        };
+        let (mut sum, mut count) = (first.scaled(first.found.spread), 1.0);
+        let mut found = first.found;
+        for taste in tastes {
+            require_backbone("backbones of tastes", &first.backbone, &taste.backbone)?;
+            first.check_dim("taste", taste.weights.len())?;
+            sum.iter_mut().zip(taste.scaled(first.found.spread)).for_each(|(sum, w)| *sum += w);
+            found.likes += taste.found.likes;
+            found.dislikes += taste.found.dislikes;
+            count += 1.0;
+        }
+        let weights = sum.into_iter().map(|sum| (sum / count) as f32).collect();
+        Ok(Self { weights, found, ..first.clone() })
+    }
+
+    /// `w` for features that are divided by this spread.
+    fn scaled(&self, spread: f64) -> Vec<f64> {
+        self.weights.iter().map(|&w| f64::from(w) * spread / self.found.spread).collect()
+    }
+
+    /// `w` for the features of a gallery.
+    pub(super) fn weights_on(&self, gallery: &Gallery) -> Result<Vec<f64>> {
+        require_backbone("backbones of a taste and a gallery", &self.backbone, gallery.backbone())?;
+        self.check_dim("gallery", gallery.dim())?;
+        Ok(self.scaled(gallery.spread()))
     }
 
     /// The settings it was fitted with.
@@ -112,7 +149,7 @@ impl FittedTaste {
     }
 
     /// The query that finds what was asked for and is to the person's taste: `query / s q + w / c`, of unit length, with
-    /// the `s` and `c` of the catalogue. The order by its inner products with images of unit length is that of the
+    /// the `s` and `c` of the gallery. The order by its inner products with images of unit length is that of the
     /// regression; without thumbs, that of the plain search. Also for another query than the thumbs were given on.
     ///
     /// # Shapes
@@ -120,12 +157,12 @@ impl FittedTaste {
     /// - returns: `[1, dim]`
     ///
     /// # Errors
-    /// [`Error::Dim`] or [`Error::Data`] if the query is not one row of the catalogue's width;
-    /// [`Error::Fingerprint`] if the catalogue is of another backbone.
-    pub fn query(&self, catalogue: &Catalogue, query: &Embeddings) -> Result<Embeddings> {
-        require_backbone("backbones of a taste and a catalogue", &self.backbone, catalogue.backbone())?;
-        self.check_dim("catalogue", catalogue.dim())?;
-        let known = catalogue.standardised(query)?.unwrap_or_else(|| vec![0.0; query.dim()]);
+    /// [`Error::Dim`] or [`Error::Data`] if the query is not one row of the gallery's width;
+    /// [`Error::Fingerprint`] if the gallery is of another backbone.
+    pub fn query(&self, gallery: &Gallery, query: &Embeddings) -> Result<Embeddings> {
+        require_backbone("backbones of a taste and a gallery", &self.backbone, gallery.backbone())?;
+        self.check_dim("gallery", gallery.dim())?;
+        let known = gallery.standardised(query)?.unwrap_or_else(|| vec![0.0; query.dim()]);
         let sum = known.iter().zip(&self.weights);
         let sum = sum.map(|(q, &w)| (self.settings.query * q + f64::from(w) / self.found.spread) as f32);
         match Embeddings::new(sum.collect(), query.dim()) {

@@ -5,28 +5,28 @@ use crate::numerics::dot;
 /// The images among which a person chooses, or a sample of a few thousand of them: what is usual, and how far images
 /// are from it.
 ///
-/// `x = (f - m) / c` for an image `f` of unit length, with the mean `m` of the catalogue and the mean distance `c` from
+/// `x = (f - m) / c` for an image `f` of unit length, with the mean `m` of the gallery and the mean distance `c` from
 /// it. CLIP's images share most of their direction, which says nothing of a taste; without it every score of content
 /// is about twice as good.
 ///
 /// # Examples
 /// ```
-/// use clip_adapter::{FeatureFile, tasks::taste::Catalogue};
+/// use clip_adapter::{FeatureFile, tasks::taste::Gallery};
 ///
 /// let file = FeatureFile::synthetic(0)?;
-/// let photos = Catalogue::new(file.split("train")?.embeddings(), file.classifier().backbone())?;
+/// let photos = Gallery::new(file.split("train")?.embeddings(), file.classifier().backbone())?;
 /// assert_eq!((photos.dim(), photos.backbone()), (64, "synthetic"));
 /// # Ok::<(), clip_adapter::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]
-pub struct Catalogue {
+pub struct Gallery {
     rows: Embeddings, // unit
     mean: Vec<f64>,
     spread: f64,
     backbone: String,
 }
 
-impl Catalogue {
+impl Gallery {
     /// Takes image features `[images, dim]` of any length, and what names the weights that made them.
     ///
     /// # Errors
@@ -42,7 +42,7 @@ impl Catalogue {
         let spread = (0..rows.rows()).map(distance).sum::<f64>() / count;
         if spread < 1e-6 {
             let found = format!("{} that are alike", rows.rows());
-            return Err(Error::data("images of a catalogue", "two that differ", found));
+            return Err(Error::data("images of a gallery", "two that differ", found));
         }
         Ok(Self { rows, mean, spread, backbone: backbone.into() })
     }
@@ -75,7 +75,7 @@ impl Catalogue {
         Ok((0..unit.rows()).map(row).collect())
     }
 
-    /// `q / s`, with the standard deviation `s` of the query's cosines with the catalogue: a direction whose scores
+    /// `q / s`, with the standard deviation `s` of the query's cosines with the gallery: a direction whose scores
     /// differ by 1 among images whatever made the query, a sentence or an image. None where it scores all alike.
     pub(super) fn standardised(&self, query: &Embeddings) -> Result<Option<Vec<f64>>> {
         self.rows.check_dim("query", query.dim())?;
