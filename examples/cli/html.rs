@@ -10,7 +10,7 @@ pub fn page(title: &str, body: &str) -> String {
     format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width\"><title>{title}</title>\
-         <style>\n{css}</style></head><body>\n<h1>{title}</h1>\n{body}\n</body></html>\n",
+         <style>\n{css}</style></head><body><main>\n<h1>{title}</h1>\n{body}\n</main></body></html>\n",
         title = escape(title),
         css = include_str!("page.css"),
     )

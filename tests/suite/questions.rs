@@ -1,5 +1,7 @@
 //! Questions about pictures: readers, statements, what is saved, and easy-VQA where it can be had.
 
+mod readers;
+
 use std::{fs, path::PathBuf, process::Command};
 
 use burn::tensor::Device;
@@ -30,62 +32,6 @@ fn pocket() -> ClipBackbone {
 fn question(image: usize, text: &str, answers: &[&str]) -> Question {
     let answers = answers.iter().map(|&answer| answer.to_owned()).collect();
     Question { image, text: text.to_owned(), answers, ..Default::default() }
-}
-
-#[test]
-fn every_format_is_read() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path();
-    let write = |name: &str, text: &str| {
-        let file = path.join(name);
-        fs::create_dir_all(file.parent().unwrap()).unwrap();
-        fs::write(file, text).unwrap();
-    };
-    write(
-        "viz/train.json",
-        r#"[{"image": "VizWiz_train_00000000.jpg", "question": "What's this?",
-        "answers": [{"answer": "basil", "answer_confidence": "yes"}, {"answer": "herb", "answer_confidence": "no"}],
-        "answer_type": "other", "answerable": 1}]"#,
-    );
-    write("viz/test.json", r#"[{"image": "VizWiz_test_00000000.jpg", "question": "Is it red?"}]"#);
-    let list = QuestionList::open(path.join("viz"), "train").unwrap();
-    assert_eq!(list.images(), [path.join("viz/train/VizWiz_train_00000000.jpg")]);
-    assert_eq!((list.questions()[0].answers.len(), list.questions()[0].kind.as_deref()), (2, Some("other")));
-    assert!(QuestionList::open(path.join("viz"), "test").unwrap().questions()[0].answers.is_empty());
-
-    write(
-        "vqa/v2_OpenEnded_mscoco_val2014_questions.json",
-        r#"{"data_subtype": "val2014", "questions": [
-        {"image_id": 262148, "question": "Where is he looking?", "question_id": 262148000},
-        {"image_id": 262148, "question": "What is on it?", "question_id": 262148001}]}"#,
-    );
-    write(
-        "vqa/v2_mscoco_val2014_annotations.json",
-        r#"{"annotations": [
-        {"question_id": 262148001, "answer_type": "other", "answers": [{"answer": "ski", "answer_id": 1}]},
-        {"question_id": 262148000, "answer_type": "other", "answers": [{"answer": "down", "answer_id": 1}]}]}"#,
-    );
-    let list = QuestionList::open(path.join("vqa"), "val").unwrap();
-    assert_eq!(list.images(), [path.join("vqa/val2014/COCO_val2014_000000262148.jpg")]);
-    assert_eq!(list.questions()[1].answers, ["ski"]);
-    let one = list.select(&[1]);
-    assert_eq!((one.images().len(), one.questions()[0].text.as_str()), (1, "What is on it?"));
-
-    for (name, text, expected) in [
-        ("a/train/questions.json", "[[\"what?\", \"red\"]]", "expected a list of [question, answer, image]"),
-        ("b/train/questions.json", "[]", "questions: expected at least one, found none"),
-        ("c/train/questions.json", "[[\" \", \"red\", 0]]", "question 0: expected words, found none"),
-        ("d/train/questions.json", "[[\"what?\", \"red\", 99999999999]]", "image numbers: expected below"),
-        ("e/train.json", r#"[{"image": "../../etc/passwd", "question": "what?"}]"#, "the name of a file"),
-        ("f/x_train_questions.json", r#"{"questions": []}"#, "expected VQAv2's questions"),
-    ] {
-        write(name, text);
-        let error = QuestionList::open(path.join(&name[..1]), "train").unwrap_err();
-        assert!(matches!(error, Error::Malformed { .. }), "{error}");
-        assert!(error.to_string().contains(expected), "{error}\nshould hold\n{expected}");
-    }
-    let error = QuestionList::open(path.join("vqa"), "train").unwrap_err();
-    assert!(error.to_string().contains("`train/questions.json`, `train.json` or"), "{error}");
 }
 
 /// Eight pictures in two colours of two dimensions each, whose texts are the wrong way round.
