@@ -53,7 +53,7 @@ pub fn page(
         let picture = data_uri::of(&picture, path)?;
         let given = top[row].first().map_or("", |first| first.name.as_str());
         let mut words = format!("<strong>{}</strong>", escape(&question.text));
-        for ranked in &top[row] {
+        for ranked in top[row].iter().filter(|ranked| ranked.probability >= 0.005) {
             let name = escape(&ranked.name);
             words += &format!("<div>{name} {:.0} %</div>", 100.0 * ranked.probability);
         }
@@ -64,8 +64,12 @@ pub fn page(
         words += &format!("<div>without the picture: {}</div>", escape(prior.answer(question)));
         if let Some((statements, logits)) = evidence.statements {
             let fits = logits.rows().nth(row).unwrap_or_default();
-            for ranked in statements.evidence(&question.text, fits)?.iter().take(TOP) {
-                words += &format!("<div>{}: {:.0} %</div>", escape(&ranked.name), 100.0 * ranked.probability);
+            let told = statements.evidence(&question.text, fits)?;
+            let told: Vec<String> = (told.iter().take(TOP))
+                .map(|ranked| format!("{} {:.0} %", escape(&ranked.name), 100.0 * ranked.probability))
+                .collect();
+            if !told.is_empty() {
+                words += &format!("<div>statements: {}</div>", told.join("; "));
             }
         }
         if let Some((learned, earlier)) = evidence.learned {

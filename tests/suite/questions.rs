@@ -2,13 +2,18 @@
 
 mod readers;
 
-use std::{fs, path::PathBuf, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use burn::tensor::Device;
 use clip_adapter::{
     Classifier, ClipBackbone, Error, Method, Prompts, Support, TextClassifier,
     evaluate::answers::Normalise,
     features::{Embeddings, FeatureSet},
+    image::{Rgb, RgbImage},
     input::{Question, QuestionList},
     methods::LinearProbe,
     model::Save,
@@ -21,8 +26,12 @@ use clip_adapter::{
     },
     train::permutation,
 };
+use serde_json::json;
 
-use crate::backbone::golden;
+use crate::{
+    backbone::golden,
+    commands::{example, text},
+};
 
 fn pocket() -> ClipBackbone {
     let model = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("examples/pocket/model");
@@ -267,6 +276,47 @@ fn texts_that_follow_are_told_from_those_that_do_not() {
     let model = LinearProbe { c: Some(100.0) }.fit(&support, &classes, &Device::flex()).unwrap();
     let report = model.evaluate(&set(100).into_test_set()).unwrap();
     assert!(report.accuracy >= 85.0, "{}", report.accuracy); // a third would be chance
+}
+
+/// By the command, on two balls: what it writes of its answers, and what its page says speaks for them.
+#[test]
+fn the_page_shows_what_speaks_for_an_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let images = folder.path().join("balls/train/images");
+    fs::create_dir_all(&images).unwrap();
+    for (name, colour) in [("0.png", [220, 20, 20]), ("1.png", [20, 20, 220])] {
+        RgbImage::from_pixel(48, 48, Rgb(colour)).save(images.join(name)).unwrap();
+    }
+    let questions = json!([
+        ["what color is the ball?", "red", 0],
+        ["what color is the ball?", "blue", 1],
+        ["is the ball red?", "yes", 0],
+        ["is the ball red?", "no", 1],
+    ]);
+    fs::write(folder.path().join("balls/train/questions.json"), questions.to_string()).unwrap();
+    let at = |name: &str| text(folder.path().join(name));
+    let (data, page, out, saved) = (at("balls"), at("page.html"), at("out.json"), at("qa.safetensors"));
+    let asked = ["--data", &data, "--test-split", "train", "--html", &page, "--json", &out];
+    let by_statements = |more: &[&str]| {
+        let done = example("ask").args(asked).args(["--method", "statements"]).args(more).output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        (fs::read_to_string(&page).unwrap(), crate::commands::json(Path::new(&out)))
+    };
+    let (html, _) = by_statements(&[]);
+    assert_eq!(html.matches("<div>statements: a ").count(), 4, "{html}");
+    assert!(!html.contains("learned:"), "{html}");
+    let (html, found) = by_statements(&["--train", "4", "--save", &saved]);
+    assert_eq!(
+        (&found["accuracy"], &found["coverage"], &found["train"]),
+        (&100.0.into(), &100.0.into(), &4.into())
+    );
+    assert_eq!(html.matches("<div>statements: a ").count(), 4, "{html}");
+    assert!(html.contains("<div>learned: what color is the ball? red (0.png, 1.00)</div>"), "{html}");
+    // What names pictures takes the file too, and names the statements.
+    let model = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("examples/pocket/model");
+    let predictor = tasks::Predictor::open(model, &saved, &Device::flex()).unwrap();
+    let named = |name: &str| predictor.predict(&images.join(name), 1).unwrap()[0].name.clone();
+    assert_eq!(["0.png", "1.png"].map(named), ["a red ball", "a blue ball"]);
 }
 
 /// easy-VQA 1.0 from PyPI, in a folder outside the project; or a line that says why not.

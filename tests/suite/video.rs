@@ -319,16 +319,17 @@ fn an_hour_takes_the_memory_of_ten_seconds() {
         return shared::say_skipped(test, "no /proc that tells a process's memory");
     }
     let folder = tempfile::tempdir().unwrap();
-    let memory = |seconds: &str, sampling: &[&str]| {
+    let clips = ["10", "3600"].map(|seconds| {
         let clips = folder.path().join(seconds);
         fs::create_dir_all(&clips).unwrap();
-        let pattern = format!("testsrc=duration={seconds}:size=320x240:rate=2");
+        let pattern = format!("testsrc=duration={seconds}:size=160x120:rate=1");
         ffmpeg(&["-f", "lavfi", "-i", &pattern, "-pix_fmt", "yuv420p", &text(clips.join("a.mp4"))]);
-        let (clips, out) = (text(&clips), text(folder.path().join("out.safetensors")));
-        peak(&[&["--videos", &clips, "--out", &out], sampling].concat())
-    };
+        text(clips)
+    });
+    let out = text(folder.path().join("out.safetensors"));
     for sampling in [&["--frames", "8"][..], &["--fps", "1"]] {
-        let (short, long) = (memory("10", sampling), memory("3600", sampling));
+        let memory = |clips: &str| peak(&[&["--videos", clips, "--out", &out], sampling].concat());
+        let [short, long] = clips.each_ref().map(|clips| memory(clips));
         println!("{sampling:?}: {short:.0} MB for ten seconds, {long:.0} MB for an hour");
         assert!(short > 10.0 && long < short + 150.0, "{sampling:?}: {short:.0} and {long:.0} MB");
     }
