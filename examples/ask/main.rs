@@ -138,7 +138,8 @@ fn images(asked: &Asked) -> Result<Embeddings> {
     Embeddings::new(rows, asked.dim())
 }
 
-/// How the test questions were answered, and where by statements, how well each fits every image. The prior has no scores.
+/// How the test questions were answered, and where that is by statements how well each fits every image. The prior has
+/// no scores.
 #[derive(Default)]
 struct Answered {
     scores: Option<(AnswerScores, Asked)>,

@@ -14,7 +14,7 @@ pub fn of(image: &RgbImage, path: &Path) -> Result<String> {
     address(image, path, ImageFormat::Png, "png")
 }
 
-/// The same with the losses of a JPEG, of a fifth of the bytes where it is a photograph.
+/// The same with the losses of a JPEG, which takes a photograph fewer bytes.
 pub fn photo(image: &RgbImage, path: &Path) -> Result<String> {
     address(image, path, ImageFormat::Jpeg, "jpeg")
 }
