@@ -314,9 +314,10 @@ impl Running {
             .map(str::trim)
             .find(|line| !line.is_empty() && !line.starts_with("Last message"));
         let line = line.map_or("it failed".to_owned(), |line| {
-            line.replace(&file_argument(&self.path).display().to_string(), "it")
-                .trim_start_matches("it: ")
-                .to_owned()
+            let line = line.replace(&file_argument(&self.path).display().to_string(), "it");
+            // `[matroska @ 0x55e1a5771980] ..`: which part of the program complains helps nobody.
+            let said = line.strip_prefix('[').and_then(|rest| rest.split_once("] "));
+            said.map_or(line.as_str(), |(_, said)| said).trim_start_matches("it: ").to_owned()
         });
         Err(Error::image(&self.path, format!("a file that `{}` cannot read: {line}", self.program)))
     }
