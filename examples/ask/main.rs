@@ -15,8 +15,9 @@ use std::{path::PathBuf, process::ExitCode, time::Instant};
 
 use clap::{Parser, ValueEnum};
 use clip_adapter::{
-    ClipBackbone, DeviceSpec, Error, Prompts, Result, TextClassifier,
-    evaluate::answers::Normalise,
+    Classifier, ClipBackbone, DeviceSpec, Error, Prompts, Result, TextClassifier,
+    evaluate::{Logits, answers::Normalise, retrieval::Similarities},
+    features::Embeddings,
     input::QuestionList,
     model::Save,
     tasks::questions::{
@@ -131,10 +132,18 @@ struct Exam<'a> {
     prior: QuestionPrior,
 }
 
-/// How the test questions were answered. The prior has no scores.
+/// The image of every question.
+fn images(asked: &Asked) -> Result<Embeddings> {
+    let rows = (0..asked.len()).flat_map(|row| asked.image(row)).copied().collect();
+    Embeddings::new(rows, asked.dim())
+}
+
+/// How the test questions were answered, and where that is by statements how well each fits every image. The prior has
+/// no scores.
 #[derive(Default)]
 struct Answered {
     scores: Option<(AnswerScores, Asked)>,
+    statements: Option<(Statements, Logits)>,
     learned: Option<Answerer>,
     drawn: Option<(QuestionList, Asked)>,
     details: Value,
@@ -152,7 +161,7 @@ impl<'a> Exam<'a> {
     fn run(&self) -> Result<()> {
         let (arguments, questions) = (self.arguments, self.test.questions());
         let start = Instant::now();
-        let Answered { scores, learned, drawn, details } = self.answer()?;
+        let Answered { scores, statements, learned, drawn, details } = self.answer()?;
         let predictions: Vec<&str> = match &scores {
             Some((scores, _)) => scores.predictions().collect(),
             None => questions.iter().map(|question| self.prior.answer(question)).collect(),
@@ -191,8 +200,8 @@ impl<'a> Exam<'a> {
             cli::files::write_json(path, &all)?;
         }
         if let (Some(path), Some((scores, test))) = (&arguments.html, &scores) {
-            let evidence = drawn.as_ref().map(|(list, asked)| page::Evidence { list, asked });
-            cli::files::write(path, page::page(&self.test, test, scores, &self.prior, &report, evidence)?)?;
+            let evidence = page::Evidence { statements: statements.as_ref(), learned: drawn.as_ref() };
+            cli::files::write(path, page::page(&self.test, test, scores, &self.prior, &report, &evidence)?)?;
             println!("wrote {}", path.display());
         }
         Ok(())
@@ -212,14 +221,24 @@ impl<'a> Exam<'a> {
             let statements = self.statements()?;
             let scores = statements.answer(clip, &test)?;
             let details = json!({ "statements": statements });
-            return Ok(Answered { scores: Some((scores, test)), details, ..Answered::default() });
+            let texts = clip.encode_texts(&statements.texts())?.normalised();
+            let fits = Similarities::of(&images(&test)?, &texts)?;
+            let scale = test.logit_scale() as f32;
+            let fits = fits.values().iter().map(|cosine| scale * cosine).collect();
+            let statements = Some((statements, Logits::new(fits, texts.rows())?));
+            return Ok(Answered { scores: Some((scores, test)), statements, details, ..Answered::default() });
         }
         let list = self.draw()?;
         let drawn = Asked::encode(clip, &list)?;
         let (learned, details) = self.learn(&drawn)?;
         let scores = learned.answer(&test)?;
+        let statements = match &learned {
+            Answerer::Statements(model) => Some((model.statements().clone(), model.score(&images(&test)?)?)),
+            _ => None,
+        };
         Ok(Answered {
             scores: Some((scores, test)),
+            statements,
             learned: Some(learned),
             drawn: Some((list, drawn)),
             details,

@@ -2,8 +2,9 @@
 
 use clip_adapter::{
     Result,
+    evaluate::Logits,
     input::{Preprocess, QuestionList, readable},
-    tasks::questions::{AnswerReport, AnswerScores, Asked, QuestionPrior},
+    tasks::questions::{AnswerReport, AnswerScores, Asked, QuestionPrior, Statements},
 };
 
 use crate::cli::{
@@ -15,10 +16,10 @@ use crate::cli::{
 const SHOWN: usize = 60;
 const TOP: usize = 3;
 
-/// What was learned from, if anything was, so that a page can show which of it is nearest.
+/// What an answer goes back to: how well each statement fits the images, and the questions that were learned from.
 pub struct Evidence<'a> {
-    pub list: &'a QuestionList,
-    pub asked: &'a Asked,
+    pub statements: Option<&'a (Statements, Logits)>,
+    pub learned: Option<&'a (QuestionList, Asked)>,
 }
 
 /// A page of the first questions.
@@ -28,7 +29,7 @@ pub fn page(
     scores: &AnswerScores,
     prior: &QuestionPrior,
     report: &AnswerReport,
-    learned: Option<Evidence<'_>>,
+    evidence: &Evidence<'_>,
 ) -> Result<String> {
     let number = |share: f64| format!("{share:.1}");
     let kinds: Vec<Vec<String>> = (report.by_kind.iter())
@@ -52,7 +53,7 @@ pub fn page(
         let picture = data_uri::of(&picture, path)?;
         let given = top[row].first().map_or("", |first| first.name.as_str());
         let mut words = format!("<strong>{}</strong>", escape(&question.text));
-        for ranked in &top[row] {
+        for ranked in top[row].iter().filter(|ranked| ranked.probability >= 0.005) {
             let name = escape(&ranked.name);
             words += &format!("<div>{name} {:.0} %</div>", 100.0 * ranked.probability);
         }
@@ -61,16 +62,26 @@ pub fn page(
             words += &format!("<div>{mark}; people say {}</div>", escape(truth));
         }
         words += &format!("<div>without the picture: {}</div>", escape(prior.answer(question)));
-        if let Some(learned) = &learned {
-            for similar in asked.nearest(row, learned.asked, TOP)? {
-                let earlier = &learned.list.questions()[similar.question];
-                let image = readable(&learned.list.images()[earlier.image]);
-                let file = image.rsplit(['/', '\\']).next().unwrap_or_default().to_owned();
+        if let Some((statements, logits)) = evidence.statements {
+            let fits = logits.rows().nth(row).unwrap_or_default();
+            let told = statements.evidence(&question.text, fits)?;
+            let told: Vec<String> = (told.iter().take(TOP))
+                .map(|ranked| format!("{} {:.0} %", escape(&ranked.name), 100.0 * ranked.probability))
+                .collect();
+            if !told.is_empty() {
+                words += &format!("<div>statements: {}</div>", told.join("; "));
+            }
+        }
+        if let Some((learned, earlier)) = evidence.learned {
+            for similar in asked.nearest(row, earlier, TOP)? {
+                let earlier = &learned.questions()[similar.question];
+                let image = readable(&learned.images()[earlier.image]);
+                let file = image.rsplit(['/', '\\']).next().unwrap_or_default();
                 words += &format!(
                     "<div>learned: {} {} ({}, {:.2})</div>",
                     escape(&earlier.text),
                     escape(earlier.answer().unwrap_or_default()),
-                    escape(&file),
+                    escape(file),
                     similar.similarity
                 );
             }

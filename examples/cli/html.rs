@@ -26,7 +26,7 @@ pub fn table(heading: &[&str], rows: &[Vec<String>]) -> String {
         .map(|row| format!("<tr>{}</tr>\n", cells("td", &mut row.iter().map(String::as_str))))
         .collect();
     format!(
-        "<div class=\"scroll\"><table><thead><tr>{heading}</tr></thead>\n<tbody>{rows}</tbody></table></div>"
+        "<div class=\"scroll\" tabindex=\"0\"><table><thead><tr>{heading}</tr></thead>\n<tbody>{rows}</tbody></table></div>"
     )
 }
 

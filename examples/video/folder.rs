@@ -1,6 +1,7 @@
 //! From a folder of videos to a file of frames.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
 };
@@ -14,7 +15,7 @@ use clip_adapter::{
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
-use crate::{Arguments, cli};
+use crate::{Arguments, cli, page, search};
 
 /// The splits that a folder may be divided into.
 const SPLITS: [&str; 4] = ["train", "val", "test", "all"];
@@ -25,8 +26,11 @@ struct Found {
     names: Vec<String>,
 }
 
-pub fn extract(arguments: &Arguments, folder: &Path, out: &PathBuf) -> Result<()> {
-    cli::folders::check_for(&[Some(out), arguments.json.as_ref()])?;
+pub fn extract(arguments: &Arguments, folder: &Path) -> Result<()> {
+    if let (None, None) = (&arguments.out, &arguments.query) {
+        return Err(Error::setting("videos", "--out, --query or both beside it", "neither"));
+    }
+    cli::folders::check_for(&[arguments.out.as_ref(), arguments.json.as_ref(), arguments.html.as_ref()])?;
     let sampling = match arguments.fps {
         Some(fps) => Sampling::Rate { fps, max: arguments.max },
         None => Sampling::Uniform { frames: arguments.frames },
@@ -37,30 +41,35 @@ pub fn extract(arguments: &Arguments, folder: &Path, out: &PathBuf) -> Result<()
     for (_, found) in &splits[1..] {
         cli::folders::check_same_classes(&readable(folder), &names, &found.names)?;
     }
-    let (backbone, prompts) = match &arguments.backbone {
-        Some(backbone) => (backbone.clone(), Prompts::default()),
-        None => (cli::pocket::path("model"), Prompts::read(cli::pocket::path("prompts.txt"))?),
+    let prompts = match (&arguments.prompts, &arguments.backbone) {
+        (Some(name), _) => Prompts::find(name)?,
+        (None, Some(_)) => Prompts::default(),
+        (None, None) => Prompts::read(cli::pocket::path("prompts.txt"))?,
     };
-    let prompts = match &arguments.prompts {
-        Some(name) => Prompts::find(name)?,
-        None => prompts,
-    };
-    let clip = ClipBackbone::from_pretrained(backbone, &arguments.device.open()?)?;
+    let clip = search::backbone(arguments)?;
     let words: Vec<String> = names.iter().map(|name| name.replace(['_', '-'], " ")).collect();
     let dataset =
         folder.file_name().map_or_else(|| readable(folder), |name| name.to_string_lossy().into_owned());
     let mut file =
         FrameFile::new(dataset, clip.identity(), Video::describe(sampling, [255; 3]), words.clone())?
             .with_classifier(clip.text_classifier(&words, &prompts)?)?;
-    let mut skipped = Vec::new();
+    let (mut skipped, mut paths) = (Vec::new(), BTreeMap::new());
     for (split, found) in &splits {
-        if let Some(set) = encode(arguments, &clip, sampling, split, found, &words, &mut skipped)? {
+        if let Some((set, own)) = encode(arguments, &clip, sampling, split, found, &words, &mut skipped)? {
             println!("{split}: {} videos of {} classes, {} frames", set.len(), words.len(), set.frames());
             file = file.with_split(split, set)?;
+            paths.insert(split.clone(), own);
         }
     }
-    file.write(out)?;
-    println!("wrote {}", out.display());
+    if let Some(out) = &arguments.out {
+        file.write(out)?;
+        println!("wrote {}", out.display());
+    }
+    if let Some(text) = &arguments.query {
+        let split = search::split(arguments, &file);
+        let pictures = paths.get(split).map(|paths| page::Pictures { paths, sampling });
+        return search::search(arguments, &clip, &file, split, pictures, text);
+    }
     if let Some(path) = &arguments.json {
         let splits: Vec<_> = file.split_names().map(String::from).collect();
         let all = json!({ "sampling": file.sampling(), "backbone": file.backbone(), "splits": splits, "skipped": skipped });
@@ -69,6 +78,7 @@ pub fn extract(arguments: &Arguments, folder: &Path, out: &PathBuf) -> Result<()
     Ok(())
 }
 
+/// The frames of a split's videos, and the files that they come from, but for those that are skipped.
 fn encode(
     arguments: &Arguments,
     clip: &ClipBackbone,
@@ -77,10 +87,10 @@ fn encode(
     found: &Found,
     names: &[String],
     skipped: &mut Vec<String>,
-) -> Result<Option<FrameSet>> {
+) -> Result<Option<(FrameSet, Vec<PathBuf>)>> {
     let style = ProgressStyle::with_template("{prefix} {bar:30} {pos}/{len}").expect("a valid template");
     let bar = ProgressBar::new(found.videos.len() as u64).with_style(style).with_prefix(split.to_owned());
-    let (mut videos, mut labels) = (Vec::new(), Vec::new());
+    let (mut videos, mut labels, mut paths) = (Vec::new(), Vec::new(), Vec::new());
     for (path, label) in &found.videos {
         let video = Video::new(path);
         let encoded = match &arguments.store {
@@ -91,6 +101,7 @@ fn encode(
             Ok(encoded) => {
                 videos.push(encoded);
                 labels.push(*label);
+                paths.push(path.clone());
             }
             Err(error @ Error::Image { .. }) if arguments.skip_broken => {
                 bar.suspend(|| eprintln!("skipped: {error}"));
@@ -104,7 +115,7 @@ fn encode(
     if videos.is_empty() {
         return Ok(None);
     }
-    frame_set(&videos, labels, names).map(Some)
+    Ok(Some((frame_set(&videos, labels, names)?, paths)))
 }
 
 /// A folder of `train`, `test` and so on, or all in one.

@@ -5,25 +5,27 @@
 //! cargo run --release --example video -- --features clips.safetensors --shots 16 --pooling dct
 //! cargo run --release --example video -- --backbone clip-vit-base-patch32 --videos clips --out clips.safetensors
 //! cargo run --release --example video -- --features clips.safetensors --backbone clip-vit-base-patch32 --query "a cat"
+//! cargo run --release --example video -- --videos clips --query "a cat" --html found.html         # with their pictures
+//! cargo run --release --example video -- --features clips.safetensors --retrieval                 # by their names
 //! ```
 
 #[path = "../cli/mod.rs"]
 mod cli;
 mod folder;
 mod page;
+mod search;
 
 use std::{path::PathBuf, process::ExitCode, time::Instant};
 
 use clap::Parser;
 use clip_adapter::{
-    ClipBackbone, DeviceSpec, Error, Report, Result, Run, Support, TestSet, TextClassifier,
+    DeviceSpec, Error, Report, Result, Run, Support, TestSet, TextClassifier,
     features::{FrameFile, FrameSet},
     model::Save,
     tasks::video::{Pooling, Scoring, TemporalTransformer},
     train::{AnyMethod, MethodSpec, Registry},
 };
 use serde::Serialize;
-use serde_json::json;
 
 /// Tells videos apart from a few of each class, or finds one by what is said of it.
 #[derive(Parser)]
@@ -46,23 +48,27 @@ struct Arguments {
     /// Overrides a setting of the method or of the transformer, such as epochs=100; may be given several times
     #[arg(long = "set", value_name = "KEY=VALUE")]
     settings: Vec<String>,
-    /// The split to score on, or to search
-    #[arg(long, value_name = "SPLIT", default_value = "test")]
-    test_split: String,
-    /// Finds the videos and moments that fit this text best; asks for --features and --backbone
-    #[arg(long, value_name = "TEXT", requires_all = ["features", "backbone"])]
+    /// The split to score on, or to search; `test` where not given, or `all` where there is no such
+    #[arg(long, value_name = "SPLIT")]
+    test_split: Option<String>,
+    /// Finds the videos of --features or --videos, and the moments in them, that fit this text best
+    #[arg(long, value_name = "TEXT")]
     query: Option<String>,
+    /// Says how well the classes' texts in --features find their videos, and videos their texts
+    #[arg(long, requires = "features", conflicts_with = "query")]
+    retrieval: bool,
     /// How a video fits a text: query, mean or max
     #[arg(long, value_name = "NAME", default_value_t = Scoring::default())]
     scoring: Scoring,
     /// Videos that are shown of a search
     #[arg(long, value_name = "N", default_value_t = 5)]
     top: usize,
-    /// A CLIP in the layout of Hugging Face or open_clip
+    /// A CLIP in the layout of Hugging Face or open_clip; the pocket model where none is given
     #[arg(long, value_name = "DIR")]
     backbone: Option<PathBuf>,
-    /// Turns the videos of this folder into frames: a sub-folder a class, or each file a class of its own
-    #[arg(long, value_name = "FOLDER", requires = "out", conflicts_with = "features")]
+    /// Turns the videos of this folder into frames, for --out, --query or both: a sub-folder a class, or each file a
+    /// class of its own
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["features", "retrieval"])]
     videos: Option<PathBuf>,
     /// Where the file of frames goes
     #[arg(long, value_name = "FILE", requires = "videos")]
@@ -94,7 +100,7 @@ struct Arguments {
     /// Writes the whole result as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Writes a page of what was found, frame by frame
+    /// Writes a page of what was found, frame by frame; of --videos with the pictures
     #[arg(long, value_name = "FILE", requires = "query")]
     html: Option<PathBuf>,
 }
@@ -118,10 +124,11 @@ struct Outcome {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    cli::run_with_skip_broken(|| match (&arguments.videos, &arguments.out, &arguments.query) {
-        (Some(folder), Some(out), _) => folder::extract(&arguments, folder, out),
-        (_, _, Some(text)) => search(&arguments, text),
-        _ => learn(&arguments),
+    cli::run_with_skip_broken(|| match (&arguments.videos, &arguments.query) {
+        (Some(folder), _) => folder::extract(&arguments, folder),
+        (None, Some(text)) => search::in_file(&arguments, text),
+        (None, None) if arguments.retrieval => search::by_names(&arguments),
+        (None, None) => learn(&arguments),
     })
 }
 
@@ -192,7 +199,7 @@ fn pooled(arguments: &Arguments, file: &FrameFile, shots: &FrameSet, pooling: Po
     let method = spec(arguments, &arguments.method)?.method(&Registry::builtin())?;
     let support = Support::new(pooling.set(shots)?)?;
     let classes = pooling.classes(file, support.set())?;
-    let test = pooling.set(file.split(&arguments.test_split)?)?.into_test_set();
+    let test = pooling.set(file.split(search::split(arguments, file))?)?.into_test_set();
     Ok((method, Task { support, classes, test }))
 }
 
@@ -201,50 +208,10 @@ fn transformer(arguments: &Arguments, file: &FrameFile, shots: &FrameSet) -> Res
     let method = spec(arguments, "temporal-transformer")?.method(&registry)?;
     let classes = TemporalTransformer::classes(file, shots)?;
     let support = Support::new(shots.side_by_side()?)?;
-    let test = file.split(&arguments.test_split)?.side_by_side()?.into_test_set();
+    let test = file.split(search::split(arguments, file))?.side_by_side()?.into_test_set();
     Ok((method, Task { support, classes, test }))
 }
 
 fn unknown(name: &str) -> Error {
     Error::setting("pooling", "mean, dct or transformer", format!("`{name}`"))
-}
-
-/// The videos that fit a text best, and where in them.
-fn search(arguments: &Arguments, text: &str) -> Result<()> {
-    let (Some(features), Some(backbone)) = (&arguments.features, &arguments.backbone) else {
-        return Err(Error::setting("query", "--features and --backbone beside it", "none"));
-    };
-    let file = FrameFile::read(features)?;
-    let videos = file.split(&arguments.test_split)?;
-    let clip = ClipBackbone::from_pretrained(backbone, &arguments.device.open()?)?;
-    file.require_backbone(clip.identity())?;
-    let query = clip.encode_texts(&[text])?;
-    let scores = arguments.scoring.scores(&query, videos)?;
-    let moments = Scoring::best_moments(&query, videos)?;
-    let mut order: Vec<usize> = (0..videos.len()).collect();
-    order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
-    let found: Vec<_> = (order.iter().take(arguments.top))
-        .map(|&video| {
-            let (moment, name) = (&moments[video], &videos.class_names()[videos.labels()[video]]);
-            let place = match moment.time {
-                Some(time) => format!("{time:.1} s"),
-                None => format!("frame {}", moment.frame),
-            };
-            println!("{:>7.3}  {name} ({video}), best at {place}", scores[video]);
-            json!({ "video": video, "class": name, "score": scores[video], "moment": moment })
-        })
-        .collect();
-    if let Some(path) = &arguments.html {
-        let shown = &order[..order.len().min(arguments.top)];
-        let page = page::page(text, query.row(0), videos, shown, &scores, &moments)?;
-        cli::files::write(path, page)?;
-        println!("wrote {}", path.display());
-    }
-    if let Some(path) = &arguments.json {
-        let all = json!({
-            "query": text, "scoring": arguments.scoring.to_string(), "sampling": file.sampling(), "videos": found,
-        });
-        cli::files::write_json(path, &all)?;
-    }
-    Ok(())
 }

@@ -2,9 +2,9 @@ use std::path::Path;
 
 use burn::tensor::{Device, Tensor, TensorData};
 
-use super::checkpoint::{Description, Origin, Quantised, Weights, describe, locate, weight_files};
+use super::checkpoint::{Description, Origin, Weights, describe, locate, weight_files};
 use super::samples;
-use super::towers::{Lanes, Language, TextTower, Tower, Vision};
+use super::towers::{Lanes, Language, Vision};
 use super::{BackboneConfig, CheckpointLayout, Precision, VisionKind, VisualProjection, is_flex};
 use crate::error::{Error, Result};
 use crate::features::{Embeddings, TextClassifier, check_scale};
@@ -48,12 +48,12 @@ const ORIENTED: &str = " oriented";
 pub struct ClipBackbone {
     pub(super) vision: Vision,
     pub(super) text: Language,
-    logit_scale: f64,
+    pub(super) logit_scale: f64,
     tokenizer: Tokenizer,
     preprocess: Preprocess,
     config: BackboneConfig,
     identity: String,
-    origin: Origin,
+    pub(super) origin: Origin,
     lanes: Lanes,
     device: Device,
     pub(super) precision: Precision,
@@ -191,50 +191,6 @@ impl ClipBackbone {
             self.precision = precision;
         }
         Ok(self)
-    }
-
-    /// Writes a checkpoint in eight bits, a quarter of the size of one in f32, which [`from_pretrained`] opens: as
-    /// [`Precision::Int8`] on Flex, and in f32 of the same numbers elsewhere. Its [`identity`](Self::identity) is that of
-    /// the weights that were quantised. The files beside the weights are copied from the folder that this backbone was
-    /// loaded from.
-    ///
-    /// [`from_pretrained`]: Self::from_pretrained
-    ///
-    /// # Errors
-    /// [`Error::Unsupported`] if the backbone is not in [`Precision::Int8`] or its image tower is a ResNet;
-    /// [`Error::Read`] if the folder that it came from is gone, [`Error::Write`] if this one cannot be written.
-    ///
-    /// # Examples
-    /// ```
-    /// use clip_adapter::{backbone::Precision, prelude::*};
-    ///
-    /// let device = Device::flex();
-    /// let clip = ClipBackbone::from_pretrained_in("examples/pocket/model", Precision::Int8, &device)?;
-    /// let folder = tempfile::tempdir().unwrap();
-    /// clip.save_quantised(folder.path())?;
-    ///
-    /// let again = ClipBackbone::from_pretrained(folder.path(), &device)?;
-    /// assert_eq!(again.precision(), Precision::Int8);
-    /// assert_eq!(again.identity(), clip.identity());
-    /// assert_eq!(again.encode_texts(&["an apple"])?, clip.encode_texts(&["an apple"])?);
-    /// # Ok::<(), clip_adapter::Error>(())
-    /// ```
-    pub fn save_quantised(&self, folder: impl AsRef<Path>) -> Result<()> {
-        if self.precision != Precision::Int8 {
-            return Err(Error::unsupported(
-                "precision of a quantised checkpoint",
-                Precision::Int8,
-                self.precision,
-            ));
-        }
-        let (Tower::Packed(vision), TextTower::Packed(text)) = (&self.vision.tower, &self.text.tower) else {
-            return Err(Error::unsupported("image tower of a quantised checkpoint", "a ViT", "a ResNet"));
-        };
-        let mut file = Quantised::new(&self.origin);
-        vision.store(&mut file);
-        text.store(&mut file);
-        file.floats("logit_scale", &[], &[self.logit_scale.ln() as f32]);
-        file.write(&self.origin, folder.as_ref())
     }
 
     /// What the towers compute in.

@@ -6,6 +6,7 @@ mod clip;
 mod config;
 mod patches;
 mod precision;
+mod quantised;
 mod samples;
 mod towers;
 mod trainable;

@@ -1,12 +1,19 @@
 //! Questions about pictures: readers, statements, what is saved, and easy-VQA where it can be had.
 
-use std::{fs, path::PathBuf, process::Command};
+mod readers;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use burn::tensor::Device;
 use clip_adapter::{
     Classifier, ClipBackbone, Error, Method, Prompts, Support, TextClassifier,
     evaluate::answers::Normalise,
     features::{Embeddings, FeatureSet},
+    image::{Rgb, RgbImage},
     input::{Question, QuestionList},
     methods::LinearProbe,
     model::Save,
@@ -19,8 +26,12 @@ use clip_adapter::{
     },
     train::permutation,
 };
+use serde_json::json;
 
-use crate::backbone::golden;
+use crate::{
+    backbone::golden,
+    commands::{example, text},
+};
 
 fn pocket() -> ClipBackbone {
     let model = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("examples/pocket/model");
@@ -30,62 +41,6 @@ fn pocket() -> ClipBackbone {
 fn question(image: usize, text: &str, answers: &[&str]) -> Question {
     let answers = answers.iter().map(|&answer| answer.to_owned()).collect();
     Question { image, text: text.to_owned(), answers, ..Default::default() }
-}
-
-#[test]
-fn every_format_is_read() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path();
-    let write = |name: &str, text: &str| {
-        let file = path.join(name);
-        fs::create_dir_all(file.parent().unwrap()).unwrap();
-        fs::write(file, text).unwrap();
-    };
-    write(
-        "viz/train.json",
-        r#"[{"image": "VizWiz_train_00000000.jpg", "question": "What's this?",
-        "answers": [{"answer": "basil", "answer_confidence": "yes"}, {"answer": "herb", "answer_confidence": "no"}],
-        "answer_type": "other", "answerable": 1}]"#,
-    );
-    write("viz/test.json", r#"[{"image": "VizWiz_test_00000000.jpg", "question": "Is it red?"}]"#);
-    let list = QuestionList::open(path.join("viz"), "train").unwrap();
-    assert_eq!(list.images(), [path.join("viz/train/VizWiz_train_00000000.jpg")]);
-    assert_eq!((list.questions()[0].answers.len(), list.questions()[0].kind.as_deref()), (2, Some("other")));
-    assert!(QuestionList::open(path.join("viz"), "test").unwrap().questions()[0].answers.is_empty());
-
-    write(
-        "vqa/v2_OpenEnded_mscoco_val2014_questions.json",
-        r#"{"data_subtype": "val2014", "questions": [
-        {"image_id": 262148, "question": "Where is he looking?", "question_id": 262148000},
-        {"image_id": 262148, "question": "What is on it?", "question_id": 262148001}]}"#,
-    );
-    write(
-        "vqa/v2_mscoco_val2014_annotations.json",
-        r#"{"annotations": [
-        {"question_id": 262148001, "answer_type": "other", "answers": [{"answer": "ski", "answer_id": 1}]},
-        {"question_id": 262148000, "answer_type": "other", "answers": [{"answer": "down", "answer_id": 1}]}]}"#,
-    );
-    let list = QuestionList::open(path.join("vqa"), "val").unwrap();
-    assert_eq!(list.images(), [path.join("vqa/val2014/COCO_val2014_000000262148.jpg")]);
-    assert_eq!(list.questions()[1].answers, ["ski"]);
-    let one = list.select(&[1]);
-    assert_eq!((one.images().len(), one.questions()[0].text.as_str()), (1, "What is on it?"));
-
-    for (name, text, expected) in [
-        ("a/train/questions.json", "[[\"what?\", \"red\"]]", "expected a list of [question, answer, image]"),
-        ("b/train/questions.json", "[]", "questions: expected at least one, found none"),
-        ("c/train/questions.json", "[[\" \", \"red\", 0]]", "question 0: expected words, found none"),
-        ("d/train/questions.json", "[[\"what?\", \"red\", 99999999999]]", "image numbers: expected below"),
-        ("e/train.json", r#"[{"image": "../../etc/passwd", "question": "what?"}]"#, "the name of a file"),
-        ("f/x_train_questions.json", r#"{"questions": []}"#, "expected VQAv2's questions"),
-    ] {
-        write(name, text);
-        let error = QuestionList::open(path.join(&name[..1]), "train").unwrap_err();
-        assert!(matches!(error, Error::Malformed { .. }), "{error}");
-        assert!(error.to_string().contains(expected), "{error}\nshould hold\n{expected}");
-    }
-    let error = QuestionList::open(path.join("vqa"), "train").unwrap_err();
-    assert!(error.to_string().contains("`train/questions.json`, `train.json` or"), "{error}");
 }
 
 /// Eight pictures in two colours of two dimensions each, whose texts are the wrong way round.
@@ -321,6 +276,47 @@ fn texts_that_follow_are_told_from_those_that_do_not() {
     let model = LinearProbe { c: Some(100.0) }.fit(&support, &classes, &Device::flex()).unwrap();
     let report = model.evaluate(&set(100).into_test_set()).unwrap();
     assert!(report.accuracy >= 85.0, "{}", report.accuracy); // a third would be chance
+}
+
+/// By the command, on two balls: what it writes of its answers, and what its page says speaks for them.
+#[test]
+fn the_page_shows_what_speaks_for_an_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let images = folder.path().join("balls/train/images");
+    fs::create_dir_all(&images).unwrap();
+    for (name, colour) in [("0.png", [220, 20, 20]), ("1.png", [20, 20, 220])] {
+        RgbImage::from_pixel(48, 48, Rgb(colour)).save(images.join(name)).unwrap();
+    }
+    let questions = json!([
+        ["what color is the ball?", "red", 0],
+        ["what color is the ball?", "blue", 1],
+        ["is the ball red?", "yes", 0],
+        ["is the ball red?", "no", 1],
+    ]);
+    fs::write(folder.path().join("balls/train/questions.json"), questions.to_string()).unwrap();
+    let at = |name: &str| text(folder.path().join(name));
+    let (data, page, out, saved) = (at("balls"), at("page.html"), at("out.json"), at("qa.safetensors"));
+    let asked = ["--data", &data, "--test-split", "train", "--html", &page, "--json", &out];
+    let by_statements = |more: &[&str]| {
+        let done = example("ask").args(asked).args(["--method", "statements"]).args(more).output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        (fs::read_to_string(&page).unwrap(), crate::commands::json(Path::new(&out)))
+    };
+    let (html, _) = by_statements(&[]);
+    assert_eq!(html.matches("<div>statements: a ").count(), 4, "{html}");
+    assert!(!html.contains("learned:"), "{html}");
+    let (html, found) = by_statements(&["--train", "4", "--save", &saved]);
+    assert_eq!(
+        (&found["accuracy"], &found["coverage"], &found["train"]),
+        (&100.0.into(), &100.0.into(), &4.into())
+    );
+    assert_eq!(html.matches("<div>statements: a ").count(), 4, "{html}");
+    assert!(html.contains("<div>learned: what color is the ball? red (0.png, 1.00)</div>"), "{html}");
+    // What names pictures takes the file too, and names the statements.
+    let model = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("examples/pocket/model");
+    let predictor = tasks::Predictor::open(model, &saved, &Device::flex()).unwrap();
+    let named = |name: &str| predictor.predict(&images.join(name), 1).unwrap()[0].name.clone();
+    assert_eq!(["0.png", "1.png"].map(named), ["a red ball", "a blue ball"]);
 }
 
 /// easy-VQA 1.0 from PyPI, in a folder outside the project; or a line that says why not.

@@ -1,9 +1,12 @@
 //! Videos as frames: pooled rows and the temporal transformer, on made-up motions of real pictures.
 
+use std::{fs, path::Path, process::Stdio, thread, time::Duration};
+
 use burn::tensor::Device;
 use clip_adapter::{
     Classifier, Error, Method, Support, ZeroShot,
     features::{Embeddings, FRAME_FORMAT, FrameFile, FrameSet},
+    image::{Rgb, RgbImage},
     methods::LinearProbe,
     model::{Save, Saved},
     tasks::{
@@ -13,7 +16,11 @@ use clip_adapter::{
 };
 use safetensors::{Dtype, tensor::TensorView};
 
-use crate::shared;
+use crate::{
+    commands::{example, json, text},
+    frames::{assert_none_running, clip, ffmpeg, has_ffmpeg},
+    shared,
+};
 
 fn motions(test: &str) -> Option<FrameFile> {
     let path = shared::folder(test)?.join("data/motion_pocket.safetensors");
@@ -222,4 +229,155 @@ fn a_spoiled_file_of_frames_names_the_tensor() {
             "{error}\nshould hold\n{expected}"
         );
     }
+}
+
+/// Colours as clips: what a text finds, by the command, its page and its figures.
+#[test]
+fn the_command_finds_videos_by_texts() {
+    let folder = tempfile::tempdir().unwrap();
+    let pictures = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/pocket/images/icon-colour");
+    let clips = folder.path().join("clips");
+    // Each clip is its thing after a plain white beginning.
+    for (name, picture) in
+        [("apple", "food/apple.png"), ("car", "vehicles/car.png"), ("cactus", "nature/cactus.png")]
+    {
+        let clip = clips.join(name).join("clip");
+        fs::create_dir_all(&clip).unwrap();
+        RgbImage::from_pixel(96, 96, Rgb([255; 3])).save(clip.join("0.png")).unwrap();
+        fs::copy(pictures.join(picture), clip.join("1.png")).unwrap();
+    }
+    let at = |name: &str| text(folder.path().join(name));
+    let (out, page, frames) = (at("out.json"), at("page.html"), at("clips.safetensors"));
+    let run = |arguments: &[&str]| {
+        let done = example("video").args(arguments).output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        String::from_utf8(done.stdout).unwrap()
+    };
+    let clips = text(&clips);
+    let told = run(&[
+        "--videos", &clips, "--out", &frames, "--frames", "2", "--query", "a car", "--html", &page, "--json",
+        &out,
+    ]);
+    let found = json(Path::new(&out));
+    let first = &found["videos"][0];
+    assert!(first["file"].as_str().unwrap().ends_with("car/clip"), "{found}");
+    assert_eq!((&first["moment"]["frame"], &first["moment"]["time"]), (&1.into(), &1.0.into()), "{found}");
+    assert!(told.contains("clip, best at 1.0 s"), "{told}");
+    let html = fs::read_to_string(&page).unwrap();
+    assert_eq!(html.matches("<img src=\"data:image/jpeg;base64,").count(), 6, "two frames of each of three");
+    assert_eq!(html.matches("<li class=\"best\">").count(), 3);
+
+    run(&["--features", &frames, "--query", "a car", "--html", &page, "--json", &out]);
+    assert_eq!(json(Path::new(&out))["videos"][0]["video"], first["video"]);
+    assert!(!fs::read_to_string(&page).unwrap().contains("<img"), "a file of frames has no pictures");
+    run(&["--features", &frames, "--retrieval", "--scoring", "max", "--json", &out]);
+    let found = json(Path::new(&out));
+    assert_eq!((&found["queries"], &found["gallery"]), (&3.into(), &3.into()));
+    assert_eq!(
+        (&found["text_to_video"]["r1"], &found["video_to_text"]["queries"]),
+        (&100.0.into(), &3.into())
+    );
+
+    for (arguments, expected) in [
+        (&["--videos", &clips][..], "setting `videos`: expected --out, --query or both beside it"),
+        (&["--query", "a car"], "setting `query`: expected --features or --videos beside it"),
+        (&["--features", &frames, "--retrieval", "--test-split", "val"], "expected one of all, found `val`"),
+    ] {
+        let done = example("video").args(arguments).output().unwrap();
+        let error = String::from_utf8(done.stderr).unwrap();
+        assert!(done.status.code() == Some(2) && error.contains(expected), "{error}");
+    }
+}
+
+/// Runs the `video` command and watches the most memory that it has, in MB.
+fn peak(arguments: &[&str]) -> f64 {
+    let mut child = example("video").args(arguments).stdout(Stdio::null()).spawn().unwrap();
+    let status = format!("/proc/{}/status", child.id());
+    let mut most = 0.0f64;
+    loop {
+        // It only grows, so the last look before the end is what counts.
+        let found = fs::read_to_string(&status).unwrap_or_default();
+        if let Some(line) = found.lines().find_map(|line| line.strip_prefix("VmHWM:")) {
+            let kilobytes: f64 = line.trim().trim_end_matches("kB").trim().parse().unwrap();
+            most = most.max(kilobytes / 1000.0);
+        }
+        if let Some(status) = child.try_wait().unwrap() {
+            assert!(status.success());
+            return most;
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn an_hour_takes_the_memory_of_ten_seconds() {
+    let test = "an_hour_takes_the_memory_of_ten_seconds";
+    if !has_ffmpeg(test) {
+        return;
+    }
+    if !Path::new("/proc/self/status").exists() {
+        return shared::say_skipped(test, "no /proc that tells a process's memory");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let clips = ["10", "3600"].map(|seconds| {
+        let clips = folder.path().join(seconds);
+        fs::create_dir_all(&clips).unwrap();
+        let pattern = format!("testsrc=duration={seconds}:size=160x120:rate=1");
+        ffmpeg(&["-f", "lavfi", "-i", &pattern, "-pix_fmt", "yuv420p", &text(clips.join("a.mp4"))]);
+        text(clips)
+    });
+    let out = text(folder.path().join("out.safetensors"));
+    for sampling in [&["--frames", "8"][..], &["--fps", "1"]] {
+        let memory = |clips: &str| peak(&[&["--videos", clips, "--out", &out], sampling].concat());
+        let [short, long] = clips.each_ref().map(|clips| memory(clips));
+        println!("{sampling:?}: {short:.0} MB for ten seconds, {long:.0} MB for an hour");
+        assert!(short > 10.0 && long < short + 150.0, "{sampling:?}: {short:.0} and {long:.0} MB");
+    }
+    assert_none_running(folder.path());
+}
+
+#[test]
+fn broken_videos_end_the_command_in_a_sentence() {
+    let folder = tempfile::tempdir().unwrap();
+    let fails = |name: &str, path: Option<&str>| {
+        let clips = text(folder.path().join(name));
+        let mut command = example("video");
+        command.args(["--videos", &clips, "--out", &text(folder.path().join("out.safetensors"))]);
+        if let Some(path) = path {
+            command.env("PATH", path);
+        }
+        let done = command.output().unwrap();
+        let error = String::from_utf8(done.stderr).unwrap();
+        assert!(done.status.code() == Some(2) && done.stdout.is_empty(), "{error}");
+        let sentences: Vec<&str> = error.lines().filter(|line| line.starts_with("error: ")).collect();
+        assert!(sentences.len() == 1 && sentences[0].contains(name), "{error}");
+        assert!(!folder.path().join("out.safetensors").exists(), "nothing is half written");
+        error
+    };
+    fs::create_dir_all(folder.path().join("words")).unwrap();
+    fs::write(folder.path().join("words/notes.mp4"), "this is no video\n").unwrap();
+    let error = fails("words", Some(""));
+    assert!(
+        error.contains(
+            "notes.mp4: expected GIF, WebP, APNG or a folder of pictures, or the program `ffprobe`"
+        ),
+        "{error}"
+    );
+    if !has_ffmpeg("broken_videos_end_the_command_in_a_sentence") {
+        return;
+    }
+    let error = fails("words", None);
+    assert!(
+        error.contains("notes.mp4: expected an image, found a file that `ffprobe` cannot read"),
+        "{error}"
+    );
+    for name in ["cut.mp4", "cut.mkv"] {
+        let (cut, whole) = (folder.path().join(name).join(name), folder.path().join(format!("whole {name}")));
+        fs::create_dir_all(cut.parent().unwrap()).unwrap();
+        clip(&whole, "5");
+        let bytes = fs::read(&whole).unwrap();
+        fs::write(&cut, &bytes[..bytes.len() / 2]).unwrap();
+        fails(name, None);
+    }
+    assert_none_running(folder.path());
 }

@@ -17,6 +17,9 @@ use crate::input::decode::limits::MAX_SIDE;
 /// How long a program may give nothing.
 pub const FFMPEG_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Uniform frames that are more seconds apart than this are sought one by one.
+const FAR: f64 = 20.0;
+
 /// Frames a second at which a video is looked through whose duration is not told.
 const LOOK: f64 = 25.0;
 
@@ -28,36 +31,57 @@ const COMPLAINT: u64 = 4096;
 
 /// Uniform frames are taken by time: the first in the middle of the first share, the others a share apart.
 pub(super) fn frames(path: &Path, sampling: Sampling) -> Result<Frames> {
-    let wanted = match (sampling, duration(path)?) {
-        (Sampling::Rate { fps, max }, _) => Wanted { start: 0.0, fps, most: max },
+    let duration = duration(path)?;
+    let frames: Frames = match (sampling, duration) {
+        (Sampling::Rate { fps, max }, _) => Box::new(read(path, Wanted::every(1.0 / fps, 0.0, max))?),
         (Sampling::Uniform { frames }, Some(duration)) => {
             let share = duration / frames as f64;
-            Wanted { start: share / 2.0, fps: 1.0 / share, most: frames }
+            let wanted = Wanted::every(share, share / 2.0, frames);
+            if share > FAR { leaps(path, wanted) } else { Box::new(read(path, wanted)?) }
         }
         (Sampling::Uniform { .. }, None) => return looked_through(path, sampling),
     };
-    let frames = read(path, wanted)?;
-    match sampling {
+    let mut frames = frames.peekable();
+    match (frames.peek(), sampling) {
         // A container may promise more time than it has pictures: the last one then fills up.
-        Sampling::Uniform { frames: count } => filled(path, sampling, Box::new(frames), count),
-        Sampling::Rate { .. } => {
-            let mut frames = frames.peekable();
-            if frames.peek().is_some() {
-                return Ok(Box::new(frames));
-            }
-            // Shorter than half the time between two frames: the first is all.
-            let mut first = read(path, Wanted { fps: LOOK, most: 1, ..wanted })?.peekable();
-            match first.peek() {
-                Some(_) => Ok(Box::new(first)),
-                None => Err(Error::image(path, "a video without frames")),
-            }
-        }
+        (Some(_), Sampling::Uniform { frames: count }) => Ok(chosen(Box::new(frames), (0..count).collect())),
+        (Some(_), Sampling::Rate { .. }) => Ok(Box::new(frames)),
+        // Far more time than pictures: what there is must be looked for.
+        (None, Sampling::Uniform { .. }) => looked_through(path, sampling),
+        (None, Sampling::Rate { .. }) => Err(Error::image(path, "a video without frames")),
     }
+}
+
+/// Each frame by a program of its own, which begins to read near it: a film of hours is not decoded as a whole. Where
+/// one gives nothing, another reads all that is left, and says why if that is damaged.
+fn leaps(path: &Path, wanted: Wanted) -> Frames {
+    let path = path.to_owned();
+    let (mut at, mut rest) = (0, None::<Pictures>);
+    Box::new(std::iter::from_fn(move || {
+        if let Some(rest) = &mut rest {
+            return rest.next();
+        }
+        if at == wanted.most {
+            return None;
+        }
+        let leap = Wanted { seek: wanted.time(at), start: wanted.time(at), most: 1, ..wanted };
+        let found = read(&path, leap).and_then(|mut pictures| pictures.next().transpose());
+        if let Ok(None) = found {
+            let seek = if at == 0 { 0.0 } else { wanted.time(at - 1) };
+            let left = Wanted { seek, start: wanted.time(at), most: wanted.most - at, ..wanted };
+            return match read(&path, left) {
+                Ok(pictures) => rest.insert(pictures).next(),
+                Err(error) => Some(Err(error)),
+            };
+        }
+        at += 1;
+        found.transpose()
+    }))
 }
 
 /// Counts the frames first, where the duration is not told.
 fn looked_through(path: &Path, sampling: Sampling) -> Result<Frames> {
-    let wanted = Wanted { start: 0.0, fps: LOOK, most: 1 << 20 };
+    let wanted = Wanted::every(1.0 / LOOK, 0.0, 1 << 20);
     let mut count = 0;
     for frame in read(path, wanted)? {
         frame?;
@@ -69,22 +93,24 @@ fn looked_through(path: &Path, sampling: Sampling) -> Result<Frames> {
     }
 }
 
-/// At least one frame, and the last again until there are `count`.
-fn filled(path: &Path, sampling: Sampling, frames: Frames, count: usize) -> Result<Frames> {
-    let mut frames = frames.peekable();
-    match frames.peek() {
-        // A picture or a shorter stream than promised: what there is must be looked for.
-        None => looked_through(path, sampling),
-        Some(_) => Ok(chosen(Box::new(frames), (0..count).collect())),
-    }
-}
-
-/// What `ffmpeg` is asked for.
+/// Which pictures `ffmpeg` is asked for: those that are shown at `start` and every `step` seconds from then on.
 #[derive(Clone, Copy)]
 struct Wanted {
+    /// Where it begins to read; what is shown there began before.
+    seek: f64,
     start: f64,
-    fps: f64,
+    step: f64,
     most: usize,
+}
+
+impl Wanted {
+    fn every(step: f64, start: f64, most: usize) -> Self {
+        Self { seek: 0.0, start, step, most }
+    }
+
+    fn time(&self, at: usize) -> f64 {
+        self.start + at as f64 * self.step
+    }
 }
 
 /// The duration in seconds, if the file tells one that can be: not 0, negative or no number.
@@ -100,9 +126,11 @@ fn duration(path: &Path) -> Result<Option<f64>> {
     if found["streams"].as_array().is_none_or(Vec::is_empty) {
         return Err(Error::image(path, "a file without pictures that move"));
     }
-    let seconds = |value: &Value| value.as_str().and_then(|text| text.parse::<f64>().ok());
-    let known = seconds(&found["streams"][0]["duration"]).or_else(|| seconds(&found["format"]["duration"]));
-    Ok(known.filter(|duration| duration.is_finite() && *duration > 1e-3))
+    let seconds = |value: &Value| {
+        let seconds = value.as_str().and_then(|text| text.parse::<f64>().ok());
+        seconds.filter(|seconds| seconds.is_finite() && *seconds > 1e-3)
+    };
+    Ok(seconds(&found["streams"][0]["duration"]).or_else(|| seconds(&found["format"]["duration"])))
 }
 
 /// A path that is never taken for an option or an address.
@@ -113,15 +141,20 @@ fn file_argument(path: &Path) -> PathBuf {
 }
 
 /// Starts `ffmpeg`, whose pictures come as PPM: each tells its own size, whatever a file says of turning.
+///
+/// The filter `fps` by itself rounds: it gives what is shown half a step *later*, and whether a last picture comes hangs
+/// on a tie. Upwards, from a given time on, it gives what is shown then. With an exact seek a picture that began before
+/// would be gone, however long it stays.
 fn read(path: &Path, wanted: Wanted) -> Result<Pictures> {
-    let Wanted { start, fps, most } = wanted;
+    let Wanted { seek, start, step, most } = wanted;
     let mut command = Command::new("ffmpeg");
     command.args(["-nostdin", "-v", "error", "-xerror", "-threads", "1"]);
-    if start > 0.0 {
-        command.args(["-ss", &format!("{start:.6}")]);
+    if seek > 0.0 {
+        command.args(["-noaccurate_seek", "-ss", &format!("{seek:.6}")]);
     }
     command.arg("-i").arg(file_argument(path));
-    command.args(["-map", "0:v:0", "-vf", &format!("fps={fps:.9}"), "-frames:v", &most.to_string()]);
+    let filter = format!("settb=AVTB,fps=1/{:.9}:start_time={:.6}:round=up", step.min(1e6), start - seek);
+    command.args(["-map", "0:v:0", "-vf", &filter, "-frames:v", &most.to_string()]);
     command.args(["-f", "image2pipe", "-c:v", "ppm", "pipe:1"]);
     Ok(Pictures { running: Running::start(path, "ffmpeg", command)?, wanted, given: 0, over: false })
 }
@@ -143,7 +176,7 @@ impl Iterator for Pictures {
         }
         match self.running.next() {
             Ok(Some(image)) => {
-                let time = self.wanted.start + self.given as f64 / self.wanted.fps;
+                let time = self.wanted.time(self.given);
                 self.given += 1;
                 Some(Ok(Frame { time, image }))
             }
@@ -281,9 +314,10 @@ impl Running {
             .map(str::trim)
             .find(|line| !line.is_empty() && !line.starts_with("Last message"));
         let line = line.map_or("it failed".to_owned(), |line| {
-            line.replace(&file_argument(&self.path).display().to_string(), "it")
-                .trim_start_matches("it: ")
-                .to_owned()
+            let line = line.replace(&file_argument(&self.path).display().to_string(), "it");
+            // `[matroska @ 0x55e1a5771980] ..`: which part of the program complains helps nobody.
+            let said = line.strip_prefix('[').and_then(|rest| rest.split_once("] "));
+            said.map_or(line.as_str(), |(_, said)| said).trim_start_matches("it: ").to_owned()
         });
         Err(Error::image(&self.path, format!("a file that `{}` cannot read: {line}", self.program)))
     }

@@ -4,8 +4,8 @@ use super::answers::{AnswerScores, NEVER};
 use super::rules::{find, is_yes_no, singular, tokens};
 use super::{Asked, Claim, Statements};
 use crate::backbone::ClipBackbone;
-use crate::error::Result;
-use crate::evaluate::Logits;
+use crate::error::{Error, Result};
+use crate::evaluate::{Logits, Ranked};
 use crate::numerics::log_softmax;
 
 /// A probability is no nearer to 1 than this.
@@ -105,6 +105,39 @@ impl Statements {
         AnswerScores::new(answers, Logits::new(logits, classes)?)
     }
 
+    /// What the answer to a question goes back to: the statements of the families that it is about, likeliest first, of a
+    /// picture whose logits with all [`texts`](Self::texts) these are. The probabilities of a family sum to 1. A question
+    /// that no rule reads has none, and a template's own statement is not among them.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if there is not one logit a statement.
+    pub fn evidence(&self, question: &str, logits: &[f32]) -> Result<Vec<Ranked>> {
+        let texts = self.texts();
+        if logits.len() != texts.len() {
+            let expected = format!("one for each of {} statements", texts.len());
+            return Err(Error::data("logits of a picture", expected, logits.len()));
+        }
+        let mut families: Vec<usize> = match self.read(question) {
+            Some(Claim::Open { family, .. }) => vec![family],
+            Some(Claim::Holds { members, .. }) => members.into_iter().map(|(family, _)| family).collect(),
+            None => Vec::new(),
+        };
+        families.dedup();
+        let ranked = |family: usize| {
+            let (first, count) = self.place(family);
+            let fits = log_softmax(&logits[first..first + count]);
+            let one = |(at, fit): (usize, f64)| Ranked {
+                class: first + at,
+                name: texts[first + at].clone(),
+                probability: fit.exp() as f32,
+            };
+            fits.into_iter().enumerate().map(one).collect::<Vec<Ranked>>()
+        };
+        let mut all: Vec<Ranked> = families.into_iter().flat_map(ranked).collect();
+        all.sort_by(|a, b| b.probability.total_cmp(&a.probability));
+        Ok(all)
+    }
+
     /// The logits of all answers where a member of a family is asked for, of which these are the logarithms of their
     /// probabilities.
     pub(super) fn open_row(&self, answers: &[String], family: usize, members: &[f64]) -> Vec<f32> {
@@ -188,6 +221,24 @@ mod tests {
     }
 
     #[test]
+    fn evidence_is_of_the_families_that_are_asked_about() {
+        let logits = [0.0, 3f32.ln(), 0.0, 1.0, 1.0];
+        let told = |question: &str| -> Vec<(String, f32)> {
+            let all = statements().evidence(question, &logits).unwrap();
+            all.into_iter().map(|one| (one.name, (100.0 * one.probability).round())).collect()
+        };
+        let said = |pairs: &[(&str, f32)]| -> Vec<(String, f32)> {
+            pairs.iter().map(|&(text, share)| (text.to_owned(), share)).collect()
+        };
+        let colours = said(&[("a dark red thing", 60.0), ("a red thing", 20.0), ("a blue thing", 20.0)]);
+        assert_eq!(told("Is it red or blue?"), colours);
+        assert_eq!(told("which animal is it?"), said(&[("a cat", 50.0), ("a dog", 50.0)]));
+        assert_eq!(told("Is there a red dog?").len(), 5);
+        assert!(told("Is it nice?").is_empty());
+        assert!(matches!(statements().evidence("Is it red?", &[0.0]), Err(Error::Data { .. })));
+    }
+
+    #[test]
     fn templates_come_first_and_keep_their_words() {
         let template = QuestionTemplate {
             question: "what is {x} painted in?".into(),
@@ -210,7 +261,7 @@ mod tests {
             Family::new("color", ["red", "red"], "{}"),
         ] {
             let error = Statements::new([family.clone()]).unwrap_err();
-            assert!(matches!(error, crate::error::Error::Setting { .. }), "{family:?}");
+            assert!(matches!(error, Error::Setting { .. }), "{family:?}");
         }
     }
 }

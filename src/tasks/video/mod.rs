@@ -17,5 +17,5 @@ mod transformer;
 
 pub use fitted::FittedTemporalTransformer;
 pub use pooling::{Dct, Pooling};
-pub use scoring::{Moment, Scoring};
+pub use scoring::{Moment, Scoring, VideoRetrieval};
 pub use transformer::TemporalTransformer;

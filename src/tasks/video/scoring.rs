@@ -4,6 +4,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result, positive};
+use crate::evaluate::retrieval::{DirectionReport, Ranks, Similarities};
 use crate::features::{Embeddings, FrameSet};
 
 /// How well a video fits a query, of which the embedding is known: a text's or an image's. No parameters.
@@ -54,7 +55,67 @@ pub struct Moment {
     pub score: f32,
 }
 
+/// How well the texts of classes find videos, and videos the texts of their classes.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct VideoRetrieval {
+    /// Videos sought by the texts of their classes; a class without a video asks nothing.
+    pub text_to_video: DirectionReport,
+    /// The text of its class sought by each video, among those of all classes.
+    pub video_to_text: DirectionReport,
+}
+
+impl fmt::Display for VideoRetrieval {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (texts, videos) = (&self.text_to_video, &self.video_to_text);
+        writeln!(f, "text to video: {texts} ({} texts in {} videos)", texts.queries, texts.gallery)?;
+        write!(f, "video to text: {videos} ({} videos in {} texts)", videos.queries, videos.gallery)
+    }
+}
+
 impl Scoring {
+    /// How well one text a class, `[classes, dim]`, finds the class's videos, and each video its text. Videos that each
+    /// have a text of their own are as many classes.
+    ///
+    /// # Errors
+    /// As [`scores`](Self::scores); [`Error::Data`] if there is not one text a class, or no video.
+    ///
+    /// # Examples
+    /// ```
+    /// use clip_adapter::features::{Embeddings, FrameSet};
+    /// use clip_adapter::tasks::video::Scoring;
+    ///
+    /// let frames = Embeddings::new(vec![1.0, 0.0, 0.8, 0.6, 0.0, 1.0, 0.6, 0.8], 2)?;
+    /// let videos = FrameSet::new(frames, 2, vec![0, 1], ["sunrise", "rain"])?;
+    /// let texts = Embeddings::new(vec![1.0, 0.0, 0.0, 1.0], 2)?;
+    /// let report = Scoring::default().evaluate(&texts, &videos)?;
+    /// assert_eq!((report.text_to_video.r1, report.video_to_text.r1), (100.0, 100.0));
+    /// # Ok::<(), clip_adapter::Error>(())
+    /// ```
+    pub fn evaluate(&self, texts: &Embeddings, videos: &FrameSet) -> Result<VideoRetrieval> {
+        let classes = videos.class_names().len();
+        if texts.rows() != classes {
+            let expected = format!("one for each of {classes} classes");
+            return Err(Error::data("texts", expected, texts.rows()));
+        }
+        if videos.is_empty() {
+            return Err(Error::data("videos", "at least one", "none"));
+        }
+        let scores = Similarities::new(self.scores(texts, videos)?, videos.len())?;
+        let (mut by_text, mut by_video) = (Ranks::new(videos.len()), Ranks::new(classes));
+        for (class, scores) in scores.rows().enumerate() {
+            let own: Vec<usize> =
+                (0..videos.len()).filter(|&video| videos.labels()[video] == class).collect();
+            if !own.is_empty() {
+                by_text.add(scores, &own)?;
+            }
+        }
+        for (scores, &label) in scores.transposed().rows().zip(videos.labels()) {
+            by_video.add(scores, &[label])?;
+        }
+        Ok(VideoRetrieval { text_to_video: by_text.report()?, video_to_text: by_video.report()? })
+    }
+
     /// How well every video fits every query: `[queries, videos]`, row after row.
     ///
     /// # Errors
@@ -182,6 +243,29 @@ mod tests {
         assert!(moments.iter().zip(scores(Scoring::Max)).all(|(moment, score)| moment.score == score));
         let cosines = Scoring::over_time(queries.row(1), &videos, 2).unwrap();
         assert_eq!(cosines[moments[5].frame], moments[5].score);
+    }
+
+    /// Two videos of `a`, one of `b`, none of `c`; that of `b` is nearer to the text of `a`.
+    #[test]
+    fn texts_of_classes_find_their_videos() {
+        let frames = Embeddings::new(vec![1.0, 0.0, 0.6, 0.8, 0.8, 0.6], 2).unwrap();
+        let videos = FrameSet::new(frames, 1, vec![0, 0, 1], ["a", "b", "c"]).unwrap();
+        let texts = Embeddings::new(vec![1.0, 0.0, 0.0, 1.0, -1.0, 0.0], 2).unwrap();
+        for scoring in [Scoring::Mean, Scoring::default(), Scoring::Max] {
+            let VideoRetrieval { text_to_video, video_to_text } = scoring.evaluate(&texts, &videos).unwrap();
+            assert_eq!((text_to_video.queries, text_to_video.gallery, text_to_video.relevant), (2, 3, 1.5));
+            assert_eq!((text_to_video.r1, text_to_video.median_rank), (50.0, 1.5));
+            assert_eq!((video_to_text.queries, video_to_text.gallery), (3, 3));
+            approx::assert_abs_diff_eq!(video_to_text.r1, 100.0 / 3.0, epsilon = 1e-9);
+        }
+        let few = texts.select(&[0, 1]);
+        assert!(
+            matches!(Scoring::Mean.evaluate(&few, &videos), Err(Error::Data { what, .. }) if what == "texts")
+        );
+        let none = videos.select(&[]);
+        assert!(
+            matches!(Scoring::Mean.evaluate(&texts, &none), Err(Error::Data { what, .. }) if what == "videos")
+        );
     }
 
     #[test]
