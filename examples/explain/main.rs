@@ -32,10 +32,10 @@ struct Arguments {
     #[arg(long, value_name = "FOLDER")]
     images: Option<PathBuf>,
     /// A CLIP in the layout of Hugging Face or open_clip, for --images; the pocket model where none is given
-    #[arg(long, value_name = "DIR", requires = "images")]
+    #[arg(long, value_name = "DIR", requires = "images", conflicts_with = "features")]
     backbone: Option<PathBuf>,
     /// How the classes of --images are asked for: a named set of prompts such as imagenet-80, or a file
-    #[arg(long, value_name = "NAME|FILE", requires = "images")]
+    #[arg(long, value_name = "NAME|FILE", requires = "images", conflicts_with = "features")]
     prompts: Option<String>,
     /// What to fit
     #[arg(long, value_name = "NAME", default_value = "clip-adapter", help = methods())]

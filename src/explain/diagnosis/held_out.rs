@@ -28,7 +28,7 @@ const FOLDS: usize = 4;
 /// What `diagnose` says is closed form in part: the answers of the regression without a group are those of fitting it again, to
 /// 1e-9, and the Gaussians, which are cheap, are estimated again for each group. The weights of both are chosen by what is said
 /// of the other groups, for which the group was among the fitted. Against fitting `auto` anew without each group the same
-/// answer is given for 99 % of 4 shots of a class, and the estimate is 0.3 points lower; at 8 shots there is no difference.
+/// answer is given for 99 % of 4 shots of a class, and the estimate is 0.2 points lower; at 8 shots there is no difference.
 /// In a [balanced](crate::Support::balanced) support set the shots that are left keep the weights that they have in the whole.
 ///
 /// Of images that are drawn in another way than the shots it says nothing.

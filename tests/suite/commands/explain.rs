@@ -220,8 +220,8 @@ fn a_wrong_argument_ends_in_a_sentence() {
         (&["--device", "magic"], "magic"),
         (&["--seed", "magic"], "seed"),
         (&["--images", "."], "--images"),
-        (&["--backbone", "."], "--images"),
-        (&["--prompts", "imagenet-80"], "--images"),
+        (&["--backbone", "."], "--features"),
+        (&["--prompts", "imagenet-80"], "--features"),
     ] {
         let message = failure_in(folder.path(), "explain", &[&["--features", &features], arguments].concat());
         assert!(message.contains(word), "{arguments:?}: {message}");
@@ -239,6 +239,7 @@ fn a_wrong_argument_ends_in_a_sentence() {
         (["--features", "mute.safetensors"], "text.features"),
         (["--images", "nowhere"], "nowhere"),
         (["--images", "empty"], "empty"),
+        (["--backbone", "."], "--images"),
     ] {
         let message = failure_in(folder.path(), "explain", &arguments);
         assert!(message.contains(word), "{arguments:?}: {message}");
