@@ -12,7 +12,7 @@ use std::{
 };
 
 use clap::Parser;
-use clip_adapter::{ClipBackbone, DeviceSpec, Error, Prompts, Result, evaluate::Logits, input::read_texts};
+use clip_adapter::{DeviceSpec, Error, Prompts, Result, evaluate::Logits, input::read_texts};
 use serde_json::json;
 
 /// Classes shown of each image.

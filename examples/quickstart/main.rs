@@ -20,7 +20,7 @@ use std::{
 
 use clap::Parser;
 use clip_adapter::{
-    Classifier, ClipAdapter, ClipBackbone, DeviceSpec, Error, Result, TextClassifier, ZeroShot,
+    Classifier, ClipAdapter, DeviceSpec, Error, Result, TextClassifier, ZeroShot,
     evaluate::{Logits, Ranked},
     input::readable,
     methods,

@@ -4,13 +4,14 @@ use std::{fs, path::Path};
 
 use crate::commands::example;
 
-const PROGRAMS: [&str; 8] = [
+const PROGRAMS: [&str; 9] = [
     "calibrate",
     "choose_method",
     "features",
     "few_shot_in_ten_lines",
     "own_source",
     "predict",
+    "quantise",
     "trust",
     "upload",
 ];
@@ -79,6 +80,7 @@ fn every_program_runs_and_prints_what_it_shows() {
                 let percent: Vec<f64> = lines[1..].iter().map(|line| number(line, "")).collect();
                 assert!(percent.len() == 3 && percent.is_sorted_by(|a, b| a >= b), "{text}");
             }
+            "quantise" => assert!(lines.len() == 1 && lines[0].ends_with(" in int8"), "{text}"),
             "trust" => {
                 assert!(lines.len() == 8 && lines[2].starts_with("16 shots: about "), "{text}");
                 assert!(number(lines[0], "auto about") > number(lines[0], "zero-shot"), "{text}");
