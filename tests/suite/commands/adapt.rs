@@ -122,7 +122,7 @@ fn it_refuses_in_a_sentence() {
         (vec!["--features", "absent"], "cannot read absent"),
         (
             vec!["--features", &features, "--mode", "odd"],
-            "setting `mode`: expected auto, balanced or proportional",
+            "setting `mode`: expected auto, balanced, proportional or source",
         ),
         (vec!["--features", &features, "--no-source", "--absent-classes"], "absent_classes"),
         (vec!["--features", "target.safetensors"], "`train`"),
