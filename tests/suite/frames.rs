@@ -162,7 +162,8 @@ fn assert_shown(path: &Path, sampling: Sampling, shown: &[f64], times: &[f64]) {
     let same = |found: &[f64], expected: &[f64], by: f64| {
         found.len() == expected.len() && found.iter().zip(expected).all(|(a, b)| (a - b).abs() <= by)
     };
-    assert!(same(&greys, shown, 0.9), "{}: {greys:?}, not {shown:?}", path.display());
+    // The encoders lose up to three levels of 255, a frame and a half.
+    assert!(same(&greys, shown, 1.6), "{}: {greys:?}, not {shown:?}", path.display());
     let at: Vec<f64> = found.iter().map(|frame| frame.time).collect();
     assert!(same(&at, times, 0.03), "{}: at {at:?}, not {times:?}", path.display());
 }
