@@ -107,7 +107,10 @@ mod tests {
             let expected = Gaussians::estimate(&set, &Prior::new(&classes, text_shots, &set)).unwrap();
             let mut moments = Moments::new(3, 3);
             for rows in [[0, 3, 4, 7], [1, 2, 5, 6]] {
-                moments.merge(&Moments::of(&set.select(&rows)));
+                let mut part = Moments::new(3, 3);
+                let weights = rows.map(|row| set.image_weights()[row]);
+                part.add(set.embeddings(), &rows, &rows.map(|row| set.labels()[row]), &weights);
+                moments.merge(&part);
             }
             let found = moments.gaussians(&classes.weights().unit_rows(), text_shots).unwrap();
             approx::assert_abs_diff_eq!(found.bias[..], expected.bias[..], epsilon = 1e-9);
