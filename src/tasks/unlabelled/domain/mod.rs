@@ -56,8 +56,8 @@ pub enum Mode {
 /// No image has a say in its own answer: in all rounds but the last, the images of each of ten folds are scored by Gaussians
 /// of the source and of the other nine (cross-fitting). An image that learned itself would stay what it was once taken for,
 /// and a class of which there is none would keep its images. Every text counts as one more shot of its class, at
-/// `t_c` plus what the means of the others are apart from their texts, as in [`Gda`](crate::methods::Gda), and so also where
-/// the class has no other.
+/// `t_c` plus what the means of the others are apart from their texts, as in [`Gda`](crate::methods::Gda), but also where the
+/// class has no other.
 ///
 /// Which images serve depends on their [balance](Balance). *Balanced*: the `images` likeliest of each class, as in UPL
 /// (<https://arxiv.org/abs/2204.03649>) but also where no image's answer is that class, and `pi` is uniform.
