@@ -1,6 +1,6 @@
 """Folder to features in PyTorch: a DataLoader with worker processes and open_clip, the peer of `extract_features`.
 
-The image tower has the size of TinyCLIP-ViT-8M-16 and random weights; the pictures are JPEGs of about 600 pixels,
+The image tower has the size of TinyCLIP-ViT-8M-16, or of ViT-B/32 with `--tower vit-b-32`, and random weights; the pictures are JPEGs of about 600 pixels,
 varied from one photo. Every one is decoded, resized, encoded and normalised; only that is timed, workers' start
 included, as a user waits for it. The pictures stay where they are written, for the other side:
 
@@ -23,12 +23,18 @@ from PIL import Image, ImageEnhance
 SIDE = 600
 
 
-def tower():
-    """TinyCLIP-ViT-8M-16-Text-3M with random weights."""
+TOWERS = {
+    "tinyclip": {"layers": 10, "width": 256, "patch_size": 16},
+    "vit-b-32": {"layers": 12, "width": 768, "patch_size": 32},
+}
+
+
+def tower(name):
+    """An image tower with random weights, and a text tower that nothing asks."""
     torch.manual_seed(0)
     return open_clip.CLIP(
         embed_dim=512,
-        vision_cfg=CLIPVisionCfg(image_size=224, layers=10, width=256, head_width=64, patch_size=16),
+        vision_cfg=CLIPVisionCfg(image_size=224, head_width=64, **TOWERS[name]),
         text_cfg=CLIPTextCfg(context_length=77, vocab_size=49408, width=256, heads=4, layers=3),
         quick_gelu=True,
     ).eval()
@@ -79,10 +85,11 @@ def main():
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--tower", choices=sorted(TOWERS), default="tinyclip")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     files = write_pictures(arguments.photo, arguments.pictures, arguments.count)
-    model = tower()
+    model = tower(arguments.tower)
     extract(model, files[: arguments.batch], arguments.batch, 0)  # what the first call sets up is not timed
     for _ in range(arguments.repeats):
         start = time.perf_counter()

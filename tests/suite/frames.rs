@@ -220,7 +220,12 @@ fn long_videos_are_not_decoded_as_a_whole() {
     for name in ["b.mp4", "b.mkv", "b.webm", "b.avi"] {
         let path = folder.path().join(name);
         greys(&path, "1/10", &["-r", "2"]);
-        assert_shown(&path, FOUR, &[12.0, 37.0, 62.0, 87.0], &times);
+        // Some kinds of files end where the last picture begins: 9.5 seconds early.
+        let found: Vec<f64> = frames(&path, FOUR).unwrap().iter().map(|frame| frame.time).collect();
+        let end = found[0] * 8.0;
+        assert!((end - 1000.0).abs() < 0.1 || (end - 990.5).abs() < 0.1, "{}: {end} s", path.display());
+        let shown = times.map(|time| (time / 1000.0 * end / 10.0).floor());
+        assert_shown(&path, FOUR, &shown, &times.map(|time| time / 1000.0 * end));
     }
     // Where only the sound goes on, the last picture that was found fills up.
     let (half, sound) = (folder.path().join("half.mkv"), folder.path().join("sound.mkv"));
